@@ -1,0 +1,105 @@
+"""The C unit tests: each TEST of tests/c/test_*.c is one test here, under sanitizers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import c_build
+
+FOLDER = c_build.ROOT / "tests" / "c"
+HARNESS = FOLDER / "harness.c"
+FILES = sorted(FOLDER.glob("test_*.c"))
+TESTS = [
+    pytest.param(path, name, id=f"{path.stem}-{name}")
+    for path in FILES
+    for name in re.findall(r"^TEST\((\w+)\)", path.read_text(), re.MULTILINE)
+]
+
+PROBE = """
+#include "harness.h"
+
+TEST(good) { CHECK(1); }
+TEST(bad) { CHECK_EQ(1 + 1, 3); }
+TEST(bytes) { CHECK_BYTES("a\\n", 2, "ab"); }
+TEST(after) { volatile char *p = guarded("abc", 3); CHECK(p[3] == 0); }
+TEST(before) { volatile char *p = guarded_start("abc", 3); CHECK(p[-1] == 0); }
+"""
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return c_build.shared_folder(tmp_path_factory, "c-tests")
+
+
+@pytest.fixture
+def probe(folder: Path, tmp_path: Path) -> Path:
+    source = folder / "probe.c"
+    with c_build.locked(folder):
+        source.write_text(PROBE)
+    return c_build.build(c_build.GCC, folder, [source, HARNESS])
+
+
+def build(path: Path, folder: Path) -> Path:
+    """The test's program: with each file beside it whose header it includes."""
+    headers = re.findall(r'^#include "(\w+)\.h"', path.read_text(), re.MULTILINE)
+    beside = [FOLDER / f"{name}.c" for name in headers]
+    sources = {HARNESS, *(p for p in beside if p.exists())}
+    return c_build.build(c_build.GCC, folder, [path, *sorted(sources)])
+
+
+def run(program: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program, *names], capture_output=True, text=True, errors="replace", timeout=120
+    )
+
+
+@pytest.mark.parametrize(("path", "name"), TESTS)
+def test_in_c(path: Path, name: str, folder: Path) -> None:
+    program = build(path, folder)
+
+    done = run(program, name)
+
+    if done.returncode != 0:
+        pytest.fail(f"{path.name}: {name}\n{done.stdout}{done.stderr}", pytrace=False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_c_test_is_shown_here(path: Path, folder: Path) -> None:
+    """A TEST hidden by a macro or by indentation would never run."""
+    program = build(path, folder)
+
+    done = run(program)
+
+    here = sum(1 for test in TESTS if test.values[0] == path)
+    assert f"{here} passed, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_failing_check_fails_the_program(probe: Path) -> None:
+    done = run(probe, "good", "bad")
+
+    assert done.returncode == 1
+    assert "got 2, want 3" in done.stdout
+    assert "1 passed, 1 failed" in done.stdout
+
+
+def test_differing_bytes_are_shown_with_escapes(probe: Path) -> None:
+    done = run(probe, "bytes")
+
+    assert done.returncode == 1
+    assert '"a\\x0a"' in done.stdout
+
+
+def test_a_name_without_a_test_fails_the_program(probe: Path) -> None:
+    assert run(probe, "no_such_test").returncode == 1
+
+
+@pytest.mark.parametrize("name", ["after", "before"])
+def test_reading_outside_of_guarded_memory_dies(probe: Path, name: str) -> None:
+    done = run(probe, name)
+
+    assert done.returncode != 0
+    assert "AddressSanitizer: SEGV" in done.stderr
