@@ -1,0 +1,86 @@
+#include "proto/forwarded.h"
+
+static bool
+is_forwarder(const pws_rules *rules, pws_slice name)
+{
+    if (rules->forwarder_any) {
+        return true;
+    }
+    for (uint32_t i = 0; i < rules->forwarder_count; i++) {
+        if (pws_slice_eq(rules->forwarder_fields[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+judge_underscores(pws_request *req, const pws_rules *rules, bool trusted)
+{
+    for (uint32_t i = 0; i < req->field_count; i++) {
+        pws_field *field = &req->fields[i];
+        pws_slice name;
+
+        if ((field->flags & PWS_FIELD_UNDERSCORE) == 0) {
+            continue;
+        }
+        name = pws_request_slice(req, field->name);
+        if (trusted && is_forwarder(rules, name)) {
+            if (pws_slice_eq(name, PWS_SLICE("SCRIPT_NAME"))) {
+                req->script_name = field->value;
+            }
+        }
+        else if (rules->header_map == PWS_HEADER_MAP_REFUSE) {
+            return pws_refuse(req, 400, "header field name with an underscore");
+        }
+        else if (rules->header_map == PWS_HEADER_MAP_DROP) {
+            field->flags |= PWS_FIELD_DROPPED;
+        }
+    }
+    return 0;
+}
+
+/* Each scheme field that is there votes; votes that differ are an attack or a broken
+ * proxy, and either way the wrong moment to guess. */
+static int
+judge_scheme(pws_request *req, const pws_rules *rules)
+{
+    bool voted = false;
+
+    for (uint32_t i = 0; i < req->field_count; i++) {
+        const pws_field *field = &req->fields[i];
+
+        if ((field->flags & (PWS_FIELD_DROPPED | PWS_FIELD_UNDERSCORE)) != 0) {
+            continue;
+        }
+        for (uint32_t k = 0; k < rules->scheme_count; k++) {
+            bool https;
+
+            if (!pws_slice_eq(pws_request_slice(req, field->name),
+                              rules->scheme_fields[k].name)) {
+                continue;
+            }
+            https = pws_slice_eq(pws_request_slice(req, field->value),
+                                 rules->scheme_fields[k].value);
+            if (voted && https != req->https) {
+                return pws_refuse(req, 400, "contradictory scheme headers");
+            }
+            req->https = https;
+            voted = true;
+        }
+    }
+    return 0;
+}
+
+int
+pws_forwarded_judge(pws_request *req, const pws_rules *rules, bool trusted)
+{
+    if (req->has_underscores) {
+        int status = judge_underscores(req, rules, trusted);
+
+        if (status != 0) {
+            return status;
+        }
+    }
+    return trusted ? judge_scheme(req, rules) : 0;
+}

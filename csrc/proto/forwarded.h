@@ -1,0 +1,14 @@
+/* forwarded.h - what a proxy may say of the client, and who may not.
+ *
+ * Names with underscores, SCRIPT_NAME and the fields that carry the client's scheme are
+ * worth what the peer that sent them is worth. */
+#ifndef PWS_PROTO_FORWARDED_H
+#define PWS_PROTO_FORWARDED_H
+
+#include "proto/request.h"
+
+/* Apply header_map and forwarder_headers to each field, take SCRIPT_NAME and the scheme
+ * from a trusted peer. Returns 0 or the status to refuse with. */
+int pws_forwarded_judge(pws_request *req, const pws_rules *rules, bool trusted);
+
+#endif

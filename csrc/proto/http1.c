@@ -1,0 +1,184 @@
+#include "proto/http1.h"
+
+#include <string.h>
+
+#include "proto/chars.h"
+
+/* Gunicorn's bound on a method's name. */
+#define METHOD_MAX 20
+
+/* Empty lines before a request line that are passed over (RFC 9112 2.2), in bytes. */
+#define LEADING_MAX 4
+
+void
+pws_http1_init(pws_http1 *parser)
+{
+    *parser = (pws_http1){0, 0, PWS_HEAD_LINE};
+}
+
+static bool
+is_method_char(char c)
+{
+    return pws_is_token(c) && !(c >= 'a' && c <= 'z') && c != '#';
+}
+
+/* "HTTP/1.1" at the end of the line. */
+static int
+read_version(pws_request *req, const char *at)
+{
+    if (memcmp(at, "HTTP/", 5) != 0 || !pws_is_digit(at[5]) || at[6] != '.' ||
+        !pws_is_digit(at[7])) {
+        return pws_refuse(req, 400, "malformed HTTP version");
+    }
+    if (at[5] != '1' || at[7] > '1') {
+        return pws_refuse(req, 505, "HTTP version other than 1.0 and 1.1");
+    }
+    req->minor = (uint8_t)(at[7] - '0');
+    return 0;
+}
+
+/* method SP request-target SP HTTP-version, in [at, end). */
+static int
+read_request_line(pws_request *req, uint32_t at, uint32_t end)
+{
+    const char *base = req->base;
+    uint32_t i = at, target_end;
+
+    while (i < end && is_method_char(base[i])) {
+        i++;
+    }
+    if (i == end || base[i] != ' ' || i == at || i - at > METHOD_MAX) {
+        return pws_refuse(req, 400, "malformed method");
+    }
+    req->method = (pws_span){at, i - at};
+    req->head = i - at == 4 && memcmp(base + at, "HEAD", 4) == 0;
+    at = ++i;
+    if (end - at < 10 || base[end - 9] != ' ') {
+        return pws_refuse(req, 400, "malformed request line");
+    }
+    target_end = end - 9;
+    while (i < target_end && pws_target_char[(unsigned char)base[i]] != 0) {
+        i++;
+    }
+    if (i < target_end) {
+        return pws_refuse(req, 400, "forbidden byte in the request target");
+    }
+    req->target = (pws_span){at, target_end - at};
+    return read_version(req, base + end - 8);
+}
+
+/* field-name ":" OWS field-value OWS, in [at, end). */
+static int
+read_field(pws_request *req, uint32_t at, uint32_t end)
+{
+    char *base = req->base;
+    uint32_t i = at, value;
+    unsigned seen = 0;
+
+    for (; i < end; i++) {
+        uint8_t c = pws_cgi[(unsigned char)base[i]];
+
+        if (c == 0) {
+            break;
+        }
+        seen |= c;
+        base[i] = (char)(c & 0x7f);
+    }
+    if (i == at || i == end || base[i] != ':') {
+        return pws_refuse(req, 400, "malformed header field name");
+    }
+    value = i + 1;
+    if (pws_field_value_span(base + value, end - value) != end - value) {
+        return pws_refuse(req, 400, "forbidden byte in a header field value");
+    }
+    while (value < end && (base[value] == ' ' || base[value] == '\t')) {
+        value++;
+    }
+    while (end > value && (base[end - 1] == ' ' || base[end - 1] == '\t')) {
+        end--;
+    }
+    return pws_request_add(req, (pws_span){at, i - at}, (pws_span){value, end - value},
+                           (seen & PWS_CGI_UNDERSCORE) != 0 ? PWS_FIELD_UNDERSCORE
+                                                            : 0u);
+}
+
+/* One whole line in [at, end), CRLF taken off. */
+static int
+take_line(pws_http1 *parser, const pws_rules *rules, pws_request *req, uint32_t end)
+{
+    uint32_t at = parser->at;
+
+    if (parser->stage == PWS_HEAD_LINE) {
+        if (at == end) {
+            return at < LEADING_MAX ? 0 : pws_refuse(req, 400, "too many empty lines");
+        }
+        parser->stage = PWS_HEAD_FIELDS;
+        return read_request_line(req, at, end);
+    }
+    if (at == end) {
+        parser->stage = PWS_HEAD_DONE;
+        return 0;
+    }
+    if (req->field_count >= rules->fields_max) {
+        return pws_refuse(req, 431, "more header fields than limit_request_fields");
+    }
+    return read_field(req, at, end);
+}
+
+/* The line in hand, with its end or so far, reaches to `upto`. Of the bounds of the
+ * line and of the head, the one that comes first decides: the cuts must not. */
+static int
+judge_length(const pws_http1 *parser, const pws_rules *rules, pws_request *req,
+             uint32_t upto)
+{
+    bool first = parser->stage == PWS_HEAD_LINE;
+    uint64_t bound =
+        parser->at + (first ? (uint64_t)rules->line_max + 2 : rules->field_size_max);
+
+    if (upto <= bound && upto <= rules->head_max) {
+        return 0;
+    }
+    if (bound > rules->head_max) {
+        return pws_refuse(req, 431, "request head too large");
+    }
+    return first ? pws_refuse(req, 414, "request line over limit_request_line")
+                 : pws_refuse(req, 431, "header field over limit_request_field_size");
+}
+
+/* The end of the buffer came before the end of the line. */
+static int
+want_more(pws_http1 *parser, const pws_rules *rules, pws_request *req, uint32_t len)
+{
+    parser->seen = len;
+    return judge_length(parser, rules, req, len);
+}
+
+int
+pws_http1_parse(pws_http1 *parser, const pws_rules *rules, pws_request *req, char *base,
+                uint32_t len)
+{
+    req->base = base;
+    while (parser->stage != PWS_HEAD_DONE) {
+        uint32_t from = parser->seen;
+        const char *lf = from < len ? memchr(base + from, '\n', len - from) : NULL;
+        uint32_t end;
+        int status;
+
+        if (lf == NULL) {
+            return want_more(parser, rules, req, len);
+        }
+        end = (uint32_t)(lf - base);
+        if ((status = judge_length(parser, rules, req, end + 1)) != 0) {
+            return status;
+        }
+        if (end == parser->at || base[end - 1] != '\r') {
+            return pws_refuse(req, 400, "line without CRLF");
+        }
+        if ((status = take_line(parser, rules, req, end - 1)) != 0) {
+            return status;
+        }
+        parser->at = end + 1;
+        parser->seen = end + 1;
+    }
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* http1.h - the head of an HTTP/1.1 request (RFC 9112 2 to 5).
+ *
+ * The parser is fed one growing buffer and judges a line when its LF has come, so any
+ * split of the bytes gives the same result, and no byte is looked at again for being
+ * late. A line that is too long is refused without its LF. Field names are turned into
+ * CGI spelling in the buffer. The buffer may move between two calls: the parser keeps
+ * offsets. */
+#ifndef PWS_PROTO_HTTP1_H
+#define PWS_PROTO_HTTP1_H
+
+#include "proto/request.h"
+
+typedef enum {
+    PWS_HEAD_LINE,   /* the request line comes next */
+    PWS_HEAD_FIELDS, /* a field line, or the empty line */
+    PWS_HEAD_DONE,   /* `at` is the length of the head */
+} pws_head_stage;
+
+typedef struct {
+    uint32_t at;   /* the line in hand starts here */
+    uint32_t seen; /* there is no LF in [at, seen) */
+    pws_head_stage stage;
+} pws_http1;
+
+void pws_http1_init(pws_http1 *parser);
+
+/* Go on with `len` bytes at `base`, of which the parser has seen a beginning. Sets
+ * `req->base`. Returns 0 (look at `stage`: not PWS_HEAD_DONE means more bytes are
+ * needed) or the status to refuse with. A head that is done is not judged yet: see
+ * pws_request_judge. */
+int pws_http1_parse(pws_http1 *parser, const pws_rules *rules, pws_request *req,
+                    char *base, uint32_t len);
+
+#endif

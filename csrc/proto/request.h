@@ -1,0 +1,118 @@
+/* request.h - one request, whichever protocol brought it.
+ *
+ * A request borrows all its bytes: spans count from `base`, the buffer that holds the
+ * head. Who moves that buffer sets `base` anew; nothing else changes. Field names are
+ * in CGI spelling without "HTTP_" (upper case, '_' for '-'). The field array belongs to
+ * the owner of the request. */
+#ifndef PWS_PROTO_REQUEST_H
+#define PWS_PROTO_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "proto/fields.h"
+#include "proto/rules.h"
+
+typedef struct {
+    uint32_t at;
+    uint32_t len;
+} pws_span;
+
+enum {
+    PWS_FIELD_UNDERSCORE = 1, /* the name was sent with an underscore */
+    PWS_FIELD_DROPPED = 2,    /* not for the app */
+};
+
+typedef struct {
+    pws_span name;
+    pws_span value; /* without OWS around it */
+    uint8_t id;     /* enum pws_field_id */
+    uint8_t flags;
+} pws_field;
+
+/* RFC 9112 3.2. */
+typedef enum {
+    PWS_TARGET_ORIGIN,
+    PWS_TARGET_ABSOLUTE,
+    PWS_TARGET_AUTHORITY,
+    PWS_TARGET_ASTERISK,
+} pws_target_form;
+
+typedef enum {
+    PWS_BODY_NONE,
+    PWS_BODY_LENGTH,
+    PWS_BODY_CHUNKED,
+} pws_body_kind;
+
+typedef struct {
+    char *base;
+    pws_span method;
+    pws_span target;      /* as sent */
+    pws_span authority;   /* of an absolute or authority form; else empty */
+    pws_span path;        /* of the target, not decoded */
+    pws_span query;       /* behind the first '?' */
+    pws_span script_name; /* from a trusted SCRIPT_NAME field; else empty */
+    pws_target_form form;
+    uint8_t minor;        /* HTTP/1.minor: 0 or 1 */
+    bool path_escaped;    /* the path holds a '%' */
+    bool https;           /* the scheme is https */
+    bool https_target;    /* the target's absolute form says https */
+    bool head;            /* the method is HEAD */
+    bool keep_alive;      /* the client can take another response on this connection */
+    bool has_underscores; /* some field name was sent with an underscore */
+    bool expect_continue; /* the client waits for 100 before it sends the body */
+    pws_body_kind body;
+    uint64_t length;   /* of the body when PWS_BODY_LENGTH */
+    uint64_t present;  /* bit i: known field i was sent (without an underscore) */
+    uint64_t repeated; /* bit i: more than once */
+    uint32_t placed[PWS_FIELD_PLACED]; /* index of the first field of a low id */
+    pws_field *fields;
+    uint32_t field_count;
+    uint32_t field_room;
+    const char *refusal; /* why it was refused, for the log; static text */
+} pws_request;
+
+/* Make an empty request over an array of `room` fields, which stays the caller's. */
+void pws_request_init(pws_request *req, pws_field *fields, uint32_t room);
+
+/* Forget the request in it, keep the array. */
+void pws_request_reset(pws_request *req);
+
+static inline pws_slice
+pws_request_slice(const pws_request *req, pws_span span)
+{
+    return (pws_slice){req->base + span.at, span.len};
+}
+
+static inline bool
+pws_request_has(const pws_request *req, pws_field_id id)
+{
+    return (req->present >> id & 1) != 0;
+}
+
+/* The value of the first field with a low id (below PWS_FIELD_PLACED) that is present.
+ */
+static inline pws_slice
+pws_request_value(const pws_request *req, pws_field_id id)
+{
+    return pws_request_slice(req, req->fields[req->placed[id]].value);
+}
+
+/* Add a field whose name is in CGI spelling. Returns 0 or 431 when there is no room. */
+int pws_request_add(pws_request *req, pws_span name, pws_span value, unsigned flags);
+
+/* Judge a whole head: host, target, framing, expectation, connection, underscore names
+ * and the scheme. `trusted`: the peer is one whose forwarding fields count. Returns 0
+ * or the status to refuse with; `refusal` says why. */
+int pws_request_judge(pws_request *req, const pws_rules *rules, bool trusted);
+
+/* Note why a request is refused and return the status. */
+static inline int
+pws_refuse(pws_request *req, int status, const char *why)
+{
+    req->refusal = why;
+    return status;
+}
+
+#endif
