@@ -1,0 +1,184 @@
+#include "engine/accept.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* Accepts after which a listener goes to the end of the kernel's queue of waiters: else
+ * one of several workers would get everything at low load. */
+#define ACCEPTS_A_TURN 16
+
+/* How long no accept is tried after one has failed for want of descriptors or memory.
+ */
+#define ACCEPT_PAUSE_MS 250
+
+#define INDEX_MASK 0xffffu
+
+/* The key says the place among this engine's listeners; `index` counts those of the
+ * server. */
+static int
+watch(pws_engine *e, const pws_listener *l)
+{
+    uint64_t place = (uint64_t)(l - e->listeners);
+
+    return pws_poller_add_listener(&e->poller, l->fd, PWS_LISTENER_KEY | place);
+}
+
+/* Some listener is not in the set: try again a little later. */
+static void
+pause_accepting(pws_engine *e)
+{
+    e->accepting = false;
+    e->accept_again_ms = e->clock.now_ms + ACCEPT_PAUSE_MS;
+}
+
+static bool
+is_trusted(const pws_engine_config *config, const pws_conn *c)
+{
+    if (config->trust_all || pws_listener_is_unix(c->listener)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < config->trusted_count; i++) {
+        if (pws_network_has(&config->trusted[i], &c->peer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
+{
+    pws_conn *c = pws_pool_take(&e->conns);
+
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+    memset(c, 0, sizeof(*c));
+    c->timer.deadline_ms = PWS_NEVER;
+    c->listener = l;
+    c->fd = fd;
+    c->slot = e->free_slots[--e->free_count];
+    c->generation = e->slots[c->slot].generation;
+    c->peer = *peer;
+    c->trusted = is_trusted(e->config, c);
+    e->slots[c->slot].conn = c;
+    e->accepted++;
+    pws_conn_begin(e, c);
+}
+
+/* Returns 1 after an accepted connection, 0 when none waits, -1 with errno when
+ * accepting must pause. */
+static int
+accept_one(pws_engine *e, pws_listener *l)
+{
+    pws_peer peer;
+    socklen_t len = sizeof(peer);
+    int fd;
+
+    memset(&peer, 0, sizeof(peer));
+    do {
+        fd = accept4(l->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO));
+    if (fd >= 0) {
+        adopt_socket(e, l, fd, &peer);
+        return 1;
+    }
+    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+}
+
+static bool
+is_full(const pws_engine *e)
+{
+    return pws_engine_open(e) >= e->config->worker_connections;
+}
+
+int
+pws_accept_start(pws_engine *e)
+{
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        pws_listener *l = &e->listeners[i];
+
+        if (!l->polled && watch(e, l) < 0) {
+            return -1;
+        }
+        l->polled = true;
+    }
+    e->accepting = true;
+    e->accept_again_ms = PWS_NEVER;
+    return 0;
+}
+
+void
+pws_accept_stop(pws_engine *e, bool all)
+{
+    uint32_t spare = all ? e->slot_count : PWS_ACCEPT_SLACK;
+
+    e->accepting = false;
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        pws_listener *l = &e->listeners[i];
+
+        if (l->polled) {
+            pws_poller_remove(&e->poller, l->fd);
+            l->polled = false;
+            while (spare > 0 && e->free_count > 0 && accept_one(e, l) == 1) {
+                spare--;
+            }
+        }
+    }
+}
+
+void
+pws_accept_event(pws_engine *e, uint64_t key)
+{
+    pws_listener *l = &e->listeners[key & INDEX_MASK];
+    int rc;
+
+    if (!l->polled) {
+        return;
+    }
+    rc = accept_one(e, l);
+    if (rc < 0) {
+        if (!e->accept_failing) {
+            pws_log(PWS_LOG_ERROR, "accept: %s (fd %d); trying again", strerror(errno),
+                    l->fd);
+        }
+        e->accept_failing = true;
+        pws_accept_stop(e, false);
+        pause_accepting(e);
+        return;
+    }
+    if (is_full(e)) {
+        pws_accept_stop(e, false);
+        return;
+    }
+    e->accept_failing = false;
+    if (rc == 1 && ++l->accepted % ACCEPTS_A_TURN == 0 && e->config->shared_listeners) {
+        pws_poller_remove(&e->poller, l->fd);
+        l->polled = watch(e, l) == 0;
+        if (!l->polled) {
+            pause_accepting(e);
+        }
+    }
+}
+
+void
+pws_accept_again(pws_engine *e)
+{
+    if (e->accepting) {
+        return;
+    }
+    if (atomic_load_explicit(&e->draining, memory_order_relaxed) || is_full(e)) {
+        e->accept_again_ms = PWS_NEVER;
+        return;
+    }
+    if (e->accept_again_ms != PWS_NEVER && e->clock.now_ms < e->accept_again_ms) {
+        return;
+    }
+    if (pws_accept_start(e) < 0) {
+        pause_accepting(e);
+    }
+}

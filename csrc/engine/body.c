@@ -1,0 +1,248 @@
+#include "engine/body.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/tempfile.h"
+
+#define WINDOW_SIZE (16u * 1024)
+#define FIRST_ROOM (16u * 1024)
+
+void
+pws_body_init(pws_body *body)
+{
+    memset(body, 0, sizeof(*body));
+    body->fd = -1;
+}
+
+static void
+free_memory(pws_body *body, pws_body_shared *shared)
+{
+    if (body->memory != NULL) {
+        shared->memory_all -= body->room;
+        free(body->memory);
+        body->memory = NULL;
+        body->room = 0;
+    }
+}
+
+void
+pws_body_reset(pws_body *body, pws_body_shared *shared)
+{
+    if (body->store == PWS_STORE_NONE) {
+        body->complete = false;
+        return;
+    }
+    free_memory(body, shared);
+    free(body->window);
+    if (body->fd >= 0) {
+        close(body->fd);
+    }
+    pws_body_init(body);
+}
+
+static bool
+memory_allows(const pws_body_shared *shared, uint64_t room, uint64_t had)
+{
+    uint64_t most =
+        shared->spool_dir != NULL ? shared->memory_max : PWS_BODY_NO_SPOOL_MAX;
+
+    return room <= most && shared->memory_all - had + room <= shared->memory_all_max;
+}
+
+static int
+open_file(pws_body *body, const pws_body_shared *shared)
+{
+    body->fd = pws_tempfile_open(shared->spool_dir);
+    body->store = PWS_STORE_FILE;
+    if (body->fd < 0) {
+        return shared->spool_dir == NULL ? 413 : 500;
+    }
+    return 0;
+}
+
+static int
+grow_memory(pws_body *body, pws_body_shared *shared, uint64_t room)
+{
+    char *memory = realloc(body->memory, (size_t)room);
+
+    if (memory == NULL) {
+        return 500;
+    }
+    shared->memory_all += room - body->room;
+    body->memory = memory;
+    body->room = room;
+    return 0;
+}
+
+int
+pws_body_open(pws_body *body, pws_body_shared *shared, uint64_t expect)
+{
+    uint64_t room = expect > 0 ? expect : FIRST_ROOM;
+
+    if (!memory_allows(shared, room, 0)) {
+        return open_file(body, shared);
+    }
+    body->store = PWS_STORE_MEMORY;
+    return grow_memory(body, shared, room);
+}
+
+static int
+spill(pws_body *body, pws_body_shared *shared)
+{
+    int status = open_file(body, shared);
+
+    if (status != 0) {
+        return status;
+    }
+    if (pws_tempfile_write(body->fd, body->memory, (size_t)body->size, 0) < 0) {
+        return 500;
+    }
+    free_memory(body, shared);
+    return 0;
+}
+
+/* Make room for `len` more bytes, in a file if memory does not allow it. */
+static int
+make_room(pws_body *body, pws_body_shared *shared, size_t len)
+{
+    uint64_t want = body->size + len, room = body->room * 2;
+
+    if (want <= body->room) {
+        return 0;
+    }
+    if (room < want) {
+        room = want;
+    }
+    if (!memory_allows(shared, room, body->room)) {
+        room = want;
+    }
+    if (!memory_allows(shared, room, body->room)) {
+        return spill(body, shared);
+    }
+    return grow_memory(body, shared, room);
+}
+
+int
+pws_body_add(pws_body *body, pws_body_shared *shared, const char *data, size_t len)
+{
+    if (body->store == PWS_STORE_MEMORY) {
+        int status = make_room(body, shared, len);
+
+        if (status != 0) {
+            return status;
+        }
+    }
+    if (body->store == PWS_STORE_FILE) {
+        if (pws_tempfile_write(body->fd, data, len, body->size) < 0) {
+            return 500;
+        }
+    }
+    else if (len > 0) {
+        memcpy(body->memory + body->size, data, len);
+    }
+    body->size += len;
+    return 0;
+}
+
+char *
+pws_body_space(pws_body *body, size_t *room)
+{
+    *room = (size_t)(body->room - body->size);
+    return body->memory + body->size;
+}
+
+void
+pws_body_received(pws_body *body, size_t n)
+{
+    body->size += n;
+}
+
+static int
+fill_window(pws_body *body)
+{
+    long n;
+
+    if (body->window == NULL) {
+        body->window = malloc(WINDOW_SIZE);
+        if (body->window == NULL) {
+            errno = ENOMEM;
+            return -1;
+        }
+    }
+    n = pws_tempfile_read(body->fd, body->window, WINDOW_SIZE, body->taken);
+    if (n <= 0) {
+        errno = n == 0 ? EIO : errno;
+        return -1;
+    }
+    body->window_at = 0;
+    body->window_end = (uint32_t)n;
+    return 0;
+}
+
+int
+pws_body_peek(pws_body *body, char *buffer, pws_slice *bytes)
+{
+    uint64_t left = body->size - body->taken;
+
+    if (left == 0) {
+        return 0;
+    }
+    if (body->store == PWS_STORE_FILE) {
+        if (body->window_at == body->window_end && fill_window(body) < 0) {
+            return -1;
+        }
+        *bytes = (pws_slice){body->window + body->window_at,
+                             body->window_end - body->window_at};
+        return 1;
+    }
+    bytes->at = body->store == PWS_STORE_MEMORY ? body->memory + body->taken
+                                                : buffer + body->buffer_at;
+    bytes->len = (size_t)left;
+    return 1;
+}
+
+void
+pws_body_take(pws_body *body, size_t n)
+{
+    body->taken += n;
+    if (body->store == PWS_STORE_FILE) {
+        body->window_at += (uint32_t)n;
+    }
+    else if (body->store != PWS_STORE_MEMORY) {
+        body->buffer_at += (uint32_t)n;
+    }
+}
+
+ssize_t
+pws_body_read(pws_body *body, char *buffer, char *dst, size_t n)
+{
+    uint64_t left = body->size - body->taken;
+    pws_slice bytes;
+    int rc;
+
+    if (body->store == PWS_STORE_FILE && body->window_at == body->window_end &&
+        n >= WINDOW_SIZE && left > 0) {
+        long got =
+            pws_tempfile_read(body->fd, dst, n < left ? n : (size_t)left, body->taken);
+
+        if (got == 0) {
+            errno = EIO;
+            return -1;
+        }
+        body->taken += got > 0 ? (uint64_t)got : 0;
+        return got;
+    }
+    rc = pws_body_peek(body, buffer, &bytes);
+    if (rc <= 0) {
+        return rc;
+    }
+    if (bytes.len > n) {
+        bytes.len = n;
+    }
+    memcpy(dst, bytes.at, bytes.len);
+    pws_body_take(body, bytes.len);
+    return (ssize_t)bytes.len;
+}

@@ -1,0 +1,518 @@
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <unistd.h>
+
+#include "engine/accept.h"
+#include "engine/intake.h"
+
+/* Requests that may wait with a whole block each; the others are moved to less memory.
+ */
+#define ROOMY_QUEUE 8
+
+/* All spool files of an engine, and all bodies in memory, in bytes. */
+#define SPOOL_ALL_MAX ((uint64_t)1024 * 1024 * 1024)
+#define BODIES_ALL_MAX ((uint64_t)256 * 1024 * 1024)
+
+#define GENERATION_MASK 0x7fffffffu
+
+static int
+make_slots(pws_engine *e)
+{
+    e->slot_count = e->config->worker_connections + PWS_ACCEPT_SLACK;
+    e->slots = calloc(e->slot_count, sizeof(*e->slots));
+    e->free_slots = calloc(e->slot_count, sizeof(*e->free_slots));
+    if (e->slots == NULL || e->free_slots == NULL) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < e->slot_count; i++) {
+        e->free_slots[i] = e->slot_count - 1 - i;
+    }
+    e->free_count = e->slot_count;
+    return 0;
+}
+
+static void
+free_slots(pws_engine *e)
+{
+    free(e->slots);
+    free(e->free_slots);
+    e->slots = NULL;
+    e->free_slots = NULL;
+}
+
+static void
+update_clock(pws_engine *e)
+{
+    pws_clock_read(&e->clock);
+    if (e->clock.wall_s != e->date_s) {
+        e->date_s = e->clock.wall_s;
+        pws_http_date(e->date, e->date_s);
+    }
+}
+
+int
+pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *listeners,
+                unsigned count)
+{
+    size_t exchange_size =
+        sizeof(pws_exchange) + config->rules.fields_max * sizeof(pws_field);
+
+    memset(e, 0, sizeof(*e));
+    e->config = config;
+    e->listeners = listeners;
+    e->listener_count = count;
+    e->accept_again_ms = PWS_NEVER;
+    for (unsigned i = 0; i < count; i++) {
+        listeners[i].polled = false;
+    }
+    update_clock(e);
+    pws_lease_init(&e->lease);
+    pws_timers_init(&e->timers, e->clock.now_ms);
+    pws_pool_init(&e->blocks, PWS_BLOCK_SIZE, 64);
+    pws_pool_init(&e->exchanges, exchange_size, 64);
+    pws_pool_init(&e->conns, sizeof(pws_conn), 256);
+    e->bodies = (pws_body_shared){.spool_dir = config->spool_dir,
+                                  .memory_max = config->body_buffer_size,
+                                  .memory_all_max = BODIES_ALL_MAX};
+    e->outputs.spool_dir = config->spool_dir;
+    e->outputs.spool_limit = config->response_spool_limit;
+    e->outputs.spool_limit_all = SPOOL_ALL_MAX;
+    if (pws_poller_init(&e->poller) < 0) {
+        return -1;
+    }
+    if (make_slots(e) < 0 || pws_accept_start(e) < 0) {
+        int saved = errno;
+
+        pws_poller_close(&e->poller);
+        free_slots(e);
+        errno = saved;
+        return -1;
+    }
+    return 0;
+}
+
+int
+pws_engine_add_handler(pws_engine *e, pws_handler serve, void *context)
+{
+    if (e->handler_count == PWS_HANDLERS_MAX) {
+        return -1;
+    }
+    e->handlers[e->handler_count].serve = serve;
+    e->handlers[e->handler_count].context = context;
+    e->handler_count++;
+    return 0;
+}
+
+pws_exchange *
+pws_engine_take_exchange(pws_engine *e, pws_conn *c)
+{
+    pws_exchange *x = pws_pool_take(&e->exchanges);
+
+    if (x == NULL) {
+        return NULL;
+    }
+    memset(x, 0, sizeof(*x));
+    x->engine = e;
+    x->conn = c;
+    pws_request_init(&x->request, x->fields, e->config->rules.fields_max);
+    pws_http1_init(&x->parser);
+    pws_body_init(&x->body);
+    pws_output_init(&x->out, &e->outputs);
+    return x;
+}
+
+void
+pws_engine_give_exchange(pws_engine *e, pws_exchange *x)
+{
+    pws_body_reset(&x->body, &e->bodies);
+    if (x->out.first != NULL || x->out.spool_fd >= 0) {
+        pws_output_clear(&x->out);
+    }
+    pws_pool_give(&e->blocks, x->out.block);
+    pws_intake_give_buffer(x);
+    pws_pool_give(&e->exchanges, x);
+}
+
+void
+pws_engine_queue(pws_engine *e, pws_exchange *x, bool front)
+{
+    e->requests++;
+    e->queued++;
+    x->next = front ? e->queue_first : NULL;
+    if (e->queue_first == NULL) {
+        e->queue_first = e->queue_last = x;
+    }
+    else if (front) {
+        e->queue_first = x;
+    }
+    else {
+        e->queue_last->next = x;
+        e->queue_last = x;
+    }
+    if (e->queued > ROOMY_QUEUE && x->body.store != PWS_STORE_STREAM) {
+        pws_intake_shrink(x);
+    }
+}
+
+void
+pws_engine_make_ready(pws_engine *e, pws_conn *c)
+{
+    if (c->ready) {
+        return;
+    }
+    c->ready = true;
+    c->next = NULL;
+    if (e->ready_last != NULL) {
+        e->ready_last->next = c;
+    }
+    else {
+        e->ready_first = c;
+    }
+    e->ready_last = c;
+}
+
+/* A closed connection that is on the ready list is freed when it comes off that. */
+void
+pws_engine_forget(pws_engine *e, pws_conn *c)
+{
+    pws_timers_remove(&e->timers, &c->timer);
+    e->slots[c->slot].conn = NULL;
+    e->slots[c->slot].generation = (c->generation + 1) & GENERATION_MASK;
+    e->free_slots[e->free_count++] = c->slot;
+    if (!c->ready) {
+        c->next = e->dead;
+        e->dead = c;
+    }
+}
+
+/* The safe point. */
+static void
+free_dead(pws_engine *e)
+{
+    while (e->dead != NULL) {
+        pws_conn *c = e->dead;
+
+        e->dead = c->next;
+        pws_pool_give(&e->conns, c);
+    }
+}
+
+/* Returns whether there were any. */
+static bool
+take_hand_backs(pws_engine *e)
+{
+    pws_exchange *x;
+
+    if (atomic_load_explicit(&e->handed_back, memory_order_relaxed) == NULL) {
+        return false;
+    }
+    x = atomic_exchange_explicit(&e->handed_back, NULL, memory_order_acquire);
+    while (x != NULL) {
+        pws_exchange *next = x->next;
+
+        pws_conn_take_back(e, x->conn);
+        x = next;
+    }
+    return true;
+}
+
+static void
+run_timers(pws_engine *e)
+{
+    pws_timer *timer;
+
+    while ((timer = pws_timers_expired(&e->timers, e->clock.now_ms)) != NULL) {
+        pws_conn_expired(e, (pws_conn *)(void *)timer);
+    }
+}
+
+/* Those that are on the list now; what is added meanwhile waits for the next turn. */
+static void
+resume_ready(pws_engine *e)
+{
+    pws_conn *c = e->ready_first;
+
+    e->ready_first = e->ready_last = NULL;
+    while (c != NULL) {
+        pws_conn *next = c->next;
+
+        c->ready = false;
+        if (c->state == PWS_CONN_CLOSED) {
+            c->next = e->dead;
+            e->dead = c;
+        }
+        else {
+            pws_conn_resume(e, c);
+        }
+        c = next;
+    }
+}
+
+/* Listeners first: a connection must not wait behind an app of this batch while a
+ * sibling is idle. */
+static void
+accept_batch(pws_engine *e)
+{
+    for (int i = 0; i < e->poller.count; i++) {
+        uint64_t key = e->poller.events[i].key;
+
+        if ((key & PWS_LISTENER_KEY) != 0) {
+            pws_accept_event(e, key);
+        }
+    }
+}
+
+static void
+run_batch(pws_engine *e, uint32_t budget)
+{
+    while (e->at < e->poller.count && e->queued < budget) {
+        const pws_event *event = &e->poller.events[e->at++];
+        uint32_t slot = (uint32_t)event->key;
+        const pws_slot *s;
+
+        if ((event->key & PWS_LISTENER_KEY) != 0 || slot >= e->slot_count) {
+            continue;
+        }
+        s = &e->slots[slot];
+        if (s->conn != NULL && s->generation == (uint32_t)(event->key >> 32)) {
+            pws_conn_event(e, s->conn, event->what);
+        }
+    }
+}
+
+/* Work of the engine itself. */
+static bool
+has_chores(const pws_engine *e)
+{
+    return e->ready_first != NULL || e->at < e->poller.count ||
+           atomic_load_explicit(&e->handed_back, memory_order_relaxed) != NULL;
+}
+
+/* Milliseconds until something is due; -1: never. */
+static int
+next_due_ms(const pws_engine *e)
+{
+    int wait_ms = pws_timers_wait_ms(&e->timers, e->clock.now_ms);
+
+    if (e->accept_again_ms != PWS_NEVER) {
+        int64_t pause_ms = e->accept_again_ms - e->clock.now_ms;
+
+        pause_ms = pause_ms > 0 ? pause_ms : 0;
+        if (wait_ms < 0 || pause_ms < wait_ms) {
+            wait_ms = (int)pause_ms;
+        }
+    }
+    return wait_ms;
+}
+
+/* A new batch, waited for when there is nothing else to do. */
+static int
+fetch_batch(pws_engine *e, int timeout_ms)
+{
+    int due_ms;
+
+    free_dead(e);
+    e->at = 0;
+    e->poller.count = 0;
+    if (has_chores(e)) {
+        timeout_ms = 0;
+    }
+    else if (timeout_ms != 0) {
+        due_ms = next_due_ms(e);
+        if (due_ms >= 0 && (timeout_ms < 0 || due_ms < timeout_ms)) {
+            timeout_ms = due_ms;
+        }
+    }
+    if (pws_poller_wait(&e->poller, timeout_ms) < 0) {
+        return -1;
+    }
+    update_clock(e);
+    accept_batch(e);
+    run_timers(e);
+    resume_ready(e);
+    return 0;
+}
+
+/* Hosted: make the descriptor of the set tell what the kernel does not know. */
+static int
+show_backlog(pws_engine *e)
+{
+    if (has_chores(e) || e->queue_first != NULL) {
+        pws_poller_wake(&e->poller);
+    }
+    return pws_poller_arm(&e->poller, next_due_ms(e));
+}
+
+/* What must come before a wait: it may queue requests and free slots. */
+static void
+begin_turn(pws_engine *e)
+{
+    update_clock(e);
+    (void)take_hand_backs(e);
+    pws_accept_again(e);
+}
+
+/* The rest of a turn: a new batch if the last one is used up, as much of it as allowed.
+ * A pause of accepting may end by it. */
+static int
+run_turn(pws_engine *e, uint32_t budget, int timeout_ms)
+{
+    if (e->at >= e->poller.count && e->queued < budget &&
+        fetch_batch(e, timeout_ms) < 0) {
+        return -1;
+    }
+    run_batch(e, budget);
+    pws_accept_again(e);
+    return 0;
+}
+
+int
+pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms)
+{
+    begin_turn(e);
+    if (run_turn(e, budget, e->queue_first != NULL ? 0 : timeout_ms) < 0 ||
+        (e->config->hosted && show_backlog(e) < 0)) {
+        return -1;
+    }
+    return has_chores(e) || e->queue_first != NULL ? 1 : 0;
+}
+
+/* Whether a native handler has answered. */
+static bool
+handled(pws_engine *e, pws_exchange *x)
+{
+    for (unsigned i = 0; i < e->handler_count; i++) {
+        if (e->handlers[i].serve(e->handlers[i].context, x)) {
+            pws_exchange_done(x);
+            return true;
+        }
+    }
+    return false;
+}
+
+pws_exchange *
+pws_engine_next(pws_engine *e)
+{
+    bool moved = false;
+
+    for (;;) {
+        pws_exchange *x;
+
+        moved = take_hand_backs(e) || moved;
+        x = e->queue_first;
+        if (x == NULL) {
+            if (moved && e->config->hosted) {
+                pws_poller_wake(&e->poller); /* chores and deadlines have changed */
+            }
+            return NULL;
+        }
+        e->queue_first = x->next;
+        if (e->queue_first == NULL) {
+            e->queue_last = NULL;
+        }
+        e->queued--;
+        x->next = NULL;
+        if (!pws_conn_give(e, x->conn)) {
+            continue;
+        }
+        memcpy(x->date, e->date, sizeof(x->date));
+        x->date_s = e->date_s;
+        if (e->handler_count == 0 || !handled(e, x)) {
+            return x;
+        }
+    }
+}
+
+int
+pws_engine_wait(pws_engine *e, pws_exchange *x, unsigned what, int64_t timeout_ms)
+{
+    pws_conn *c = x->conn;
+    int64_t deadline_ms;
+
+    if (pws_conn_poll(e, c) < 0) {
+        return 0;
+    }
+    pws_clock_read(&e->clock);
+    deadline_ms = timeout_ms > 0 ? e->clock.now_ms + timeout_ms : PWS_NEVER;
+    for (;;) {
+        int64_t left_ms = deadline_ms - e->clock.now_ms;
+
+        if ((atomic_load(&c->events) & (what | PWS_BROKEN)) != 0) {
+            atomic_fetch_and(&c->events, ~(uint32_t)PWS_WRITABLE);
+            return 1;
+        }
+        if (left_ms <= 0) {
+            return 0;
+        }
+        begin_turn(e);
+        if (run_turn(e, UINT32_MAX, left_ms > INT32_MAX ? -1 : (int)left_ms) < 0 ||
+            e->poller.woken) {
+            return -1;
+        }
+    }
+}
+
+void
+pws_engine_drain(pws_engine *e)
+{
+    if (atomic_exchange(&e->draining, true)) {
+        return;
+    }
+    update_clock(e);
+    pws_accept_stop(e, true);
+    for (uint32_t i = 0; i < e->slot_count; i++) {
+        if (e->slots[i].conn != NULL) {
+            pws_conn_hurry(e, e->slots[i].conn);
+        }
+    }
+}
+
+void
+pws_engine_abandon(pws_engine *e)
+{
+    e->abandoned = true;
+    for (uint32_t i = 0; i < e->slot_count; i++) {
+        pws_conn *c = e->slots[i].conn;
+
+        if (c != NULL) {
+            close(c->fd);
+            c->fd = -1;
+            c->polled = false;
+            if (c->x != NULL) {
+                c->x->gone = true;
+            }
+        }
+    }
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        e->listeners[i].polled = false;
+        e->listeners[i].inode = 0; /* the parent's to remove */
+        pws_listener_close(&e->listeners[i]);
+    }
+    pws_poller_close(&e->poller);
+}
+
+void
+pws_engine_close(pws_engine *e)
+{
+    (void)take_hand_backs(e);
+    e->queue_first = e->queue_last = NULL;
+    e->queued = 0;
+    for (uint32_t i = 0; i < e->slot_count; i++) {
+        if (e->slots[i].conn != NULL) {
+            pws_conn_close(e, e->slots[i].conn, PWS_CLOSE_BOTH_WAYS);
+        }
+    }
+    resume_ready(e);
+    free_dead(e);
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        e->listeners[i].polled = false;
+    }
+    pws_poller_close(&e->poller);
+    free_slots(e);
+    pws_pool_clear(&e->conns);
+    pws_pool_clear(&e->exchanges);
+    pws_pool_clear(&e->blocks);
+}

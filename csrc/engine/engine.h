@@ -1,0 +1,153 @@
+/* engine.h - listeners, connections and deadlines in one epoll set, pulled by an
+ * executor.
+ *
+ * The engine never calls the app: pws_engine_poll moves bytes and queues complete
+ * requests, pws_engine_next hands one out as an exchange, pws_exchange_done gives it
+ * back. All calls here but pws_engine_wake want the lease held. The configuration and
+ * the listeners are borrowed and must outlive the engine. */
+#ifndef PWS_ENGINE_ENGINE_H
+#define PWS_ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "engine/exchange.h"
+#include "engine/lease.h"
+#include "engine/poller.h"
+#include "engine/pool.h"
+
+typedef struct {
+    pws_rules rules;
+    uint32_t worker_connections;
+    int64_t header_timeout_ms; /* for a whole head; 0: none, as for all of these */
+    int64_t body_timeout_ms;   /* between two pieces of a body */
+    int64_t send_timeout_ms;   /* between two pieces of a response */
+    int64_t keepalive_ms;      /* between two requests; 0: one request a connection */
+    bool request_buffering;
+    uint64_t body_buffer_size;
+    uint64_t response_spool_limit;
+    const char *spool_dir; /* NULL: none is writable */
+    pws_slice server;      /* value of Server; empty: none */
+    bool trust_all;        /* every peer may forward */
+    const pws_network *trusted;
+    uint32_t trusted_count;
+    bool shared_listeners; /* other processes accept from them too */
+    bool hosted;           /* the set's descriptor is watched by another loop */
+} pws_engine_config;
+
+/* A native handler sees each request before Python does. Returns whether it has
+ * answered. */
+typedef bool (*pws_handler)(void *context, pws_exchange *x);
+#define PWS_HANDLERS_MAX 4
+
+typedef struct {
+    pws_conn *conn; /* NULL: free */
+    uint32_t generation;
+} pws_slot;
+
+struct pws_engine {
+    const pws_engine_config *config;
+    pws_lease lease;
+    pws_poller poller;
+    pws_timers timers;
+    pws_clock clock;
+    pws_pool blocks, exchanges, conns;
+    pws_slot *slots;
+    uint32_t *free_slots;
+    uint32_t slot_count, free_count;
+    pws_listener *listeners;
+    unsigned listener_count;
+    bool accepting;          /* the listeners are in the poller's set */
+    bool abandoned;          /* this process is a forked child of the one that serves */
+    _Atomic bool draining;   /* no new connections, every response closes */
+    bool accept_failing;     /* the last accept failed: it is in the log */
+    int64_t accept_again_ms; /* after a failed accept; PWS_NEVER: not waiting */
+    int at;                  /* next event of the poller's batch */
+    pws_exchange *queue_first, *queue_last;
+    uint32_t queued;
+    _Atomic(pws_exchange *) handed_back;
+    pws_conn *ready_first, *ready_last;
+    pws_conn *dead;
+    pws_body_shared bodies;
+    uint64_t large_heads; /* bytes of all receive buffers above PWS_BLOCK_SIZE */
+    pws_output_shared outputs;
+    struct {
+        pws_handler serve;
+        void *context;
+    } handlers[PWS_HANDLERS_MAX];
+    unsigned handler_count;
+    char date[PWS_HTTP_DATE_LEN]; /* of clock.wall_s */
+    int64_t date_s;
+    uint64_t accepted, requests; /* since the start */
+};
+
+/* Returns 0, or -1 with errno. */
+int pws_engine_init(pws_engine *e, const pws_engine_config *config,
+                    pws_listener *listeners, unsigned count);
+
+/* Close every connection and free everything. Objects that outputs had pinned are on
+ * pws_engine_released afterwards; take them before the memory of `e` goes. */
+void pws_engine_close(pws_engine *e);
+
+/* Append a native handler. Returns 0 or -1 when there are too many. */
+int pws_engine_add_handler(pws_engine *e, pws_handler serve, void *context);
+
+/* Move connections on until `budget` requests are queued or nothing is left to do,
+ * waiting up to `timeout_ms` (-1: for ever) only when there is nothing at all. Returns
+ * 1 when more could be done at once, 0 when not, -1 with errno when the poller fails.
+ */
+int pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms);
+
+/* The next complete request, or NULL. */
+pws_exchange *pws_engine_next(pws_engine *e);
+
+/* For an executor that can do nothing else: poll until one of `what` (PWS_READABLE ...)
+ * has happened for the connection of `x`, or `timeout_ms` (0: none) has passed. Other
+ * requests are queued, not handed out. Returns 1 when it happened, 0 after the
+ * time-out, -1 when the wait was ended from outside (see pws_engine_wake): look at
+ * signals, then call again. */
+int pws_engine_wait(pws_engine *e, pws_exchange *x, unsigned what, int64_t timeout_ms);
+
+/* Stop accepting: what is in the kernel's queue is taken first. Each response says
+ * close; idle connections are closed after a few seconds, since a request may be on its
+ * way. */
+void pws_engine_drain(pws_engine *e);
+
+/* In a forked child: close its copies of all descriptors, without a word to the
+ * kernel's epoll set, which is the parent's too. Exchanges in hand lose their client.
+ */
+void pws_engine_abandon(pws_engine *e);
+
+/* Connections that are open. */
+static inline uint32_t
+pws_engine_open(const pws_engine *e)
+{
+    return e->slot_count - e->free_count;
+}
+
+/* Segments whose objects can be let go of: see output.h. */
+static inline pws_segment *
+pws_engine_released(pws_engine *e)
+{
+    return pws_released_take(&e->outputs.released);
+}
+
+/* End a wait from another thread or a signal handler. */
+static inline void
+pws_engine_wake(pws_engine *e)
+{
+    pws_poller_wake(&e->poller);
+}
+
+/* For conn.c: an exchange and its receive buffer; back to the pools; to the queue's end
+ * or front; visit the connection again before the next wait; free it at the safe point.
+ */
+pws_exchange *pws_engine_take_exchange(pws_engine *e, pws_conn *c);
+void pws_engine_give_exchange(pws_engine *e, pws_exchange *x);
+void pws_engine_queue(pws_engine *e, pws_exchange *x, bool front);
+void pws_engine_make_ready(pws_engine *e, pws_conn *c);
+void pws_engine_forget(pws_engine *e, pws_conn *c);
+
+#endif

@@ -1,0 +1,30 @@
+/* io.h - the only place that moves bytes through a socket.
+ *
+ * Every call has four outcomes: a count above 0, the end (0), "again in this direction"
+ * (PWS_IO_AGAIN: the socket is not ready, the poller will tell), or an error
+ * (PWS_IO_ERROR: the connection is of no more use). EINTR is retried, SIGPIPE is never
+ * raised. */
+#ifndef PWS_ENGINE_IO_H
+#define PWS_ENGINE_IO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define PWS_IO_AGAIN (-1)
+#define PWS_IO_ERROR (-2)
+
+/* Not from the socket, but from what moves much: enough for one turn, others wait. */
+#define PWS_IO_MORE (-3)
+
+ssize_t pws_io_recv(int fd, char *dst, size_t room);
+
+/* `more`: other bytes follow at once, so a short packet may wait for them. */
+ssize_t pws_io_send(int fd, const char *src, size_t len, bool more);
+ssize_t pws_io_sendv(int fd, const struct iovec *parts, int count, bool more);
+
+/* From `file` at `offset`. 0 means that the file ended before `len` bytes. */
+ssize_t pws_io_sendfile(int fd, int file, int64_t offset, size_t len);
+
+#endif

@@ -1,0 +1,37 @@
+/* listener.h - one listening socket.
+ *
+ * A listener is opened before it is given to an engine, and closed by whoever opened
+ * it. Its descriptor is non-blocking and close-on-exec. */
+#ifndef PWS_ENGINE_LISTENER_H
+#define PWS_ENGINE_LISTENER_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "engine/address.h"
+
+typedef struct {
+    int fd;
+    unsigned index;      /* among the listeners of its server */
+    unsigned accepted;   /* since it was last put at the end of the kernel's queue */
+    bool polled;         /* it is in the poller's set */
+    pws_address address; /* as the kernel says, so with the real port */
+    dev_t device;        /* of the socket file we made */
+    ino_t inode;         /* 0: we made none */
+} pws_listener;
+
+/* Bind and listen, or adopt an inherited descriptor. A Unix socket file of a server
+ * that still answers is never taken. Returns 0, or -1 with a sentence in `why`. */
+int pws_listener_open(pws_listener *listener, const pws_address *address, int backlog,
+                      char *why, size_t why_room);
+
+/* Close it; a Unix socket file goes too when it is still the one we made. */
+void pws_listener_close(pws_listener *listener);
+
+static inline bool
+pws_listener_is_unix(const pws_listener *listener)
+{
+    return listener->address.sa.any.sa_family == AF_UNIX;
+}
+
+#endif

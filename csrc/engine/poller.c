@@ -1,0 +1,174 @@
+#include "engine/poller.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+static int
+add(pws_poller *poller, int fd, uint32_t events, uint64_t key)
+{
+    struct epoll_event event = {.events = events, .data.u64 = key};
+
+    return epoll_ctl(poller->fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+int
+pws_poller_init(pws_poller *poller)
+{
+    memset(poller, 0, sizeof(*poller));
+    poller->timer_fd = -1;
+    poller->wake_fd = poller->pipe_fd = -1;
+    poller->fd = epoll_create1(EPOLL_CLOEXEC);
+    if (poller->fd < 0) {
+        return -1;
+    }
+    poller->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (poller->wake_fd < 0 ||
+        add(poller, poller->wake_fd, EPOLLIN, PWS_KEY_WAKE) < 0) {
+        pws_poller_close(poller);
+        return -1;
+    }
+    return 0;
+}
+
+static void
+close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+void
+pws_poller_close(pws_poller *poller)
+{
+    close_fd(&poller->timer_fd);
+    close_fd(&poller->wake_fd);
+    close_fd(&poller->fd);
+}
+
+int
+pws_poller_add_conn(pws_poller *poller, int fd, uint64_t key)
+{
+    return add(poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, key);
+}
+
+int
+pws_poller_add_listener(pws_poller *poller, int fd, uint64_t key)
+{
+    return add(poller, fd, EPOLLIN | EPOLLEXCLUSIVE, key);
+}
+
+int
+pws_poller_add_pipe(pws_poller *poller, int fd)
+{
+    poller->pipe_fd = fd;
+    return add(poller, fd, EPOLLIN, PWS_KEY_PIPE);
+}
+
+void
+pws_poller_remove(pws_poller *poller, int fd)
+{
+    struct epoll_event unused = {0};
+
+    (void)epoll_ctl(poller->fd, EPOLL_CTL_DEL, fd, &unused);
+}
+
+static void
+swallow(int fd)
+{
+    char bytes[64]; /* at least the eight of a counter */
+
+    while (read(fd, bytes, sizeof(bytes)) < 0 && errno == EINTR) {
+    }
+}
+
+/* Whether the event was for the poller itself. */
+static bool
+is_own(pws_poller *poller, uint64_t key)
+{
+    if (key == PWS_KEY_TIMER) {
+        swallow(poller->timer_fd);
+        return true;
+    }
+    if (key == PWS_KEY_WAKE || key == PWS_KEY_PIPE) {
+        swallow(key == PWS_KEY_WAKE ? poller->wake_fd : poller->pipe_fd);
+        poller->woken = true;
+        return true;
+    }
+    return false;
+}
+
+static unsigned
+meaning(uint32_t events)
+{
+    unsigned what = 0;
+
+    if ((events & EPOLLIN) != 0) {
+        what |= PWS_READABLE;
+    }
+    if ((events & EPOLLOUT) != 0) {
+        what |= PWS_WRITABLE;
+    }
+    if ((events & EPOLLRDHUP) != 0) {
+        what |= PWS_PEER_DONE;
+    }
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        what |= PWS_BROKEN;
+    }
+    return what;
+}
+
+int
+pws_poller_wait(pws_poller *poller, int timeout_ms)
+{
+    struct epoll_event raw[PWS_BATCH];
+    int n = epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms);
+
+    poller->count = 0;
+    poller->woken = n < 0;
+    if (n < 0) {
+        return errno == EINTR ? 0 : -1;
+    }
+    for (int i = 0; i < n; i++) {
+        if (!is_own(poller, raw[i].data.u64)) {
+            poller->events[poller->count++] =
+                (pws_event){raw[i].data.u64, meaning(raw[i].events)};
+        }
+    }
+    return poller->count;
+}
+
+void
+pws_poller_wake(pws_poller *poller)
+{
+    const uint64_t one = 1;
+    int saved = errno;
+
+    while (write(poller->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+    errno = saved;
+}
+
+int
+pws_poller_arm(pws_poller *poller, int timeout_ms)
+{
+    struct itimerspec spec = {0};
+
+    if (poller->timer_fd < 0) {
+        poller->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        if (poller->timer_fd < 0 ||
+            add(poller, poller->timer_fd, EPOLLIN, PWS_KEY_TIMER) < 0) {
+            return -1;
+        }
+    }
+    if (timeout_ms >= 0) {
+        spec.it_value.tv_sec = timeout_ms / 1000;
+        spec.it_value.tv_nsec = (long)(timeout_ms % 1000) * 1000000 + 1;
+    }
+    return timerfd_settime(poller->timer_fd, 0, &spec, NULL);
+}

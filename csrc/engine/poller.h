@@ -1,0 +1,66 @@
+/* poller.h - one epoll set, and the only place that knows it is epoll.
+ *
+ * A connection is registered once, edge-triggered, for life; a listener level-triggered
+ * and exclusive. Each registration carries a 64-bit key that comes back with its
+ * events. The set's own descriptor can be watched by somebody else's loop: an eventfd
+ * and a timerfd in the set then show what the kernel does not know of. */
+#ifndef PWS_ENGINE_POLLER_H
+#define PWS_ENGINE_POLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    PWS_READABLE = 1,
+    PWS_WRITABLE = 2,
+    PWS_PEER_DONE = 4, /* the peer has closed its side: there is an end to be read */
+    PWS_BROKEN = 8,    /* error, or closed both ways */
+};
+
+typedef struct {
+    uint64_t key;
+    unsigned what; /* PWS_READABLE ... */
+} pws_event;
+
+#define PWS_BATCH 256
+
+typedef struct {
+    int fd;
+    int wake_fd;  /* eventfd: pws_poller_wake */
+    int timer_fd; /* timerfd: hosted mode only, else -1 */
+    int pipe_fd;  /* read end of a pipe that ends the wait too, not owned; -1: none */
+    bool woken;   /* the last wait was ended by a wake, the pipe or a signal */
+    pws_event events[PWS_BATCH];
+    int count;
+} pws_poller;
+
+/* The keys of the poller's own descriptors; pws_poller_wait keeps them to itself. */
+#define PWS_KEY_WAKE (UINT64_MAX - 1)
+#define PWS_KEY_TIMER (UINT64_MAX - 2)
+#define PWS_KEY_PIPE (UINT64_MAX - 3)
+
+/* Returns 0, or -1 with errno. */
+int pws_poller_init(pws_poller *poller);
+void pws_poller_close(pws_poller *poller);
+
+/* Returns 0, or -1 with errno. */
+int pws_poller_add_conn(pws_poller *poller, int fd, uint64_t key);
+int pws_poller_add_listener(pws_poller *poller, int fd, uint64_t key);
+void pws_poller_remove(pws_poller *poller, int fd);
+
+/* Let `fd`, the non-blocking read end of a pipe, end waits; what is written there is
+ * thrown away. Returns 0, or -1 with errno. */
+int pws_poller_add_pipe(pws_poller *poller, int fd);
+
+/* Wait up to `timeout_ms` (-1: for ever) and fill `events`. Returns their number; 0
+ * after a time-out, a wake or a signal; -1 with errno. */
+int pws_poller_wait(pws_poller *poller, int timeout_ms);
+
+/* End the wait that is going on, or the next. From any thread and from signal handlers.
+ */
+void pws_poller_wake(pws_poller *poller);
+
+/* Hosted mode: make the set's descriptor readable in `timeout_ms` (-1: not by time). */
+int pws_poller_arm(pws_poller *poller, int timeout_ms);
+
+#endif

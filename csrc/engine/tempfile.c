@@ -1,0 +1,73 @@
+#include "engine/tempfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+/* For file systems that do not know O_TMPFILE. */
+static int
+open_and_unlink(const char *dir)
+{
+    char path[4096];
+    int len = snprintf(path, sizeof(path), "%s/pywsgiserve.XXXXXX", dir);
+    int fd;
+
+    if (len < 0 || (size_t)len >= sizeof(path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0) {
+        unlink(path);
+    }
+    return fd;
+}
+
+int
+pws_tempfile_open(const char *dir)
+{
+    int fd;
+
+    if (dir == NULL) {
+        errno = ENOENT;
+        return -1;
+    }
+    fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+        fd = open_and_unlink(dir);
+    }
+    return fd;
+}
+
+int
+pws_tempfile_write(int fd, const char *data, size_t len, uint64_t offset)
+{
+    while (len > 0) {
+        ssize_t n = pwrite(fd, data, len, (off_t)offset);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return -1;
+        }
+        data += n;
+        len -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return 0;
+}
+
+long
+pws_tempfile_read(int fd, char *dst, size_t room, uint64_t offset)
+{
+    ssize_t n;
+
+    do {
+        n = pread(fd, dst, room, (off_t)offset);
+    } while (n < 0 && errno == EINTR);
+    return (long)n;
+}

@@ -1,0 +1,488 @@
+/* The engine: accepting and pausing, turns and budgets, hosted mode, drain. */
+#include "peer.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "engine/accept.h"
+
+static rig r;
+static peer p, q, peers[40];
+
+static int64_t
+now_ms(void)
+{
+    pws_clock clock;
+
+    pws_clock_read(&clock);
+    return clock.now_ms;
+}
+
+static void
+close_peers(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        peer_close(&peers[i]);
+    }
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    rig_close(&r);
+}
+
+/* Going to the end of the kernel's queue puts the right listener back, whatever number
+ * it has among those of the server. */
+TEST(a_second_listener_goes_on_after_many_accepts)
+{
+    rig_prepare(&r);
+    r.listener_count = 2;
+    r.config.shared_listeners = true;
+    rig_open(&r);
+    r.listeners[0].index = 7;
+    r.listeners[1].index = 8;
+    r.serve = true;
+    for (unsigned i = 0; i < 40; i++) {
+        peer_connect(&peers[i], &r, i % 2);
+        peer_send(&peers[i], request("GET", "/a", ""));
+        CHECK_EQ(peer_response(&peers[i]), 200);
+    }
+    CHECK_EQ(r.engine.accepted, 40);
+    close_peers(40);
+}
+
+TEST(unix_listeners_serve_as_well)
+{
+    rig_prepare(&r);
+    r.local = true;
+    rig_open(&r);
+    r.serve = true;
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/a", ""));
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK(rig_conn(&r)->trusted);
+    CHECK_EQ(pws_peer_port(&rig_conn(&r)->peer), 0);
+    peer_close(&p);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    rig_close(&r);
+}
+
+TEST(a_peer_of_a_trusted_network_is_trusted)
+{
+    pws_network networks[2];
+
+    CHECK_EQ(pws_network_parse(&networks[0], "10.0.0.0/8"), 0);
+    CHECK_EQ(pws_network_parse(&networks[1], "127.0.0.0/8"), 0);
+    for (unsigned i = 1; i <= 2; i++) {
+        rig_prepare(&r);
+        r.config.trusted = networks;
+        r.config.trusted_count = i;
+        rig_open(&r);
+        peer_connect(&p, &r, 0);
+        UNTIL(&r, rig_conn(&r) != NULL);
+        CHECK_EQ(rig_conn(&r)->trusted, i == 2);
+        peer_close(&p);
+        rig_close(&r);
+    }
+}
+
+TEST(a_full_engine_pauses_and_goes_on_when_a_connection_ends)
+{
+    int64_t start;
+
+    rig_prepare(&r);
+    r.config.worker_connections = 2;
+    rig_open(&r);
+    for (unsigned i = 0; i < 2; i++) {
+        peer_connect(&peers[i], &r, 0);
+        UNTIL(&r, pws_engine_open(&r.engine) == i + 1);
+    }
+    peer_connect(&peers[2], &r, 0);
+    peer_send(&peers[2], request("GET", "/a", ""));
+    for (int i = 0; i < 5; i++) {
+        rig_step(&r, rig_deadline());
+    }
+    CHECK_EQ(r.engine.accepted, 2);
+
+    peer_close(&peers[0]);
+    start = now_ms();
+    while (r.engine.accepted < 3) {
+        CHECK(pws_engine_poll(&r.engine, 1, 10000) >= 0);
+    }
+    CHECK(now_ms() - start < 5000);
+    r.serve = true;
+    CHECK_EQ(peer_response(&peers[2]), 200);
+    close_peers(3);
+}
+
+TEST(connections_that_wait_at_a_pause_are_taken_within_the_slack)
+{
+    rig_prepare(&r);
+    r.config.worker_connections = 1;
+    rig_open(&r);
+    r.serve = true;
+    for (unsigned i = 0; i < 40; i++) {
+        peer_connect(&peers[i], &r, 0);
+        peer_send(&peers[i], request("GET", "/a", ""));
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        CHECK_EQ(peer_response(&peers[i]), 200);
+    }
+    CHECK_EQ(pws_engine_open(&r.engine), 40);
+    close_peers(40);
+}
+
+TEST(accepting_pauses_without_descriptors_and_recovers)
+{
+    struct rlimit old, few;
+    bool paused = false;
+    int64_t start;
+    int polls = 0;
+
+    rig_start(&r);
+    r.serve = true;
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/a", ""));
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = old;
+    few.rlim_cur = (rlim_t)p.fd + 1;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    start = now_ms();
+    while (now_ms() - start < 600) {
+        polls++;
+        CHECK(pws_engine_poll(&r.engine, 1, 100) >= 0);
+        paused = paused || (r.engine.accept_failing && !r.engine.accepting);
+    }
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    CHECK(paused);
+    CHECK(polls < 100);
+    CHECK_EQ(r.engine.accepted, 0);
+
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK(!r.engine.accept_failing);
+    peer_close(&p);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    rig_close(&r);
+}
+
+/* A pause that nothing will end any more must not keep the loop awake. */
+TEST(an_engine_that_drains_in_a_pause_sleeps)
+{
+    int polls = 0;
+    int64_t start;
+
+    rig_start(&r);
+    r.engine.accepting = false;
+    r.engine.accept_again_ms = now_ms() - 1;
+    pws_engine_drain(&r.engine);
+    start = now_ms();
+    while (now_ms() - start < 100) {
+        CHECK(pws_engine_poll(&r.engine, 1, 50) >= 0);
+        polls++;
+    }
+
+    CHECK(polls < 10);
+    rig_close(&r);
+}
+
+/* The listener cannot be put back into the set now: it is tried again. */
+TEST(a_listener_that_could_not_be_watched_is_tried_again)
+{
+    int watched;
+
+    rig_prepare(&r);
+    r.config.shared_listeners = true;
+    rig_open(&r);
+    r.listeners[0].accepted = 15; /* the next accept sends it to the end of the queue */
+    peer_connect(&p, &r, 0);
+    watched = r.engine.poller.fd;
+    r.engine.poller.fd = -1;
+    pws_accept_event(&r.engine, PWS_LISTENER_KEY);
+    r.engine.poller.fd = watched;
+    pws_poller_remove(&r.engine.poller, r.listeners[0].fd);
+    CHECK(!r.listeners[0].polled);
+    peer_connect(&q, &r, 0);
+    UNTIL(&r, r.engine.accepted == 2);
+    peer_close(&p);
+    peer_close(&q);
+    rig_close(&r);
+}
+
+TEST(a_poll_queues_no_more_than_its_budget)
+{
+    rig_start(&r);
+    for (unsigned i = 0; i < 6; i++) {
+        peer_connect(&peers[i], &r, 0);
+    }
+    UNTIL(&r, pws_engine_open(&r.engine) == 6);
+    for (unsigned i = 0; i < 6; i++) {
+        UNTIL(&r, r.engine.slots[i].conn->polled);
+        peer_send(&peers[i], request("GET", "/a", ""));
+    }
+    while (r.engine.queued == 0) {
+        CHECK(pws_engine_poll(&r.engine, 2, 100) >= 0);
+    }
+    CHECK_EQ(r.engine.queued, 2);
+    CHECK_EQ(pws_engine_poll(&r.engine, 2, 1000), 1);
+    CHECK_EQ(r.engine.queued, 2);
+    CHECK_EQ(pws_engine_poll(&r.engine, 5, 1000), 1);
+    CHECK(r.engine.queued <= 5);
+    r.serve = true;
+    for (unsigned i = 0; i < 6; i++) {
+        CHECK_EQ(peer_response(&peers[i]), 200);
+    }
+    close_peers(6);
+}
+
+/* Whether another loop that watches the set's descriptor is told to call. */
+static bool
+shown(int timeout_ms)
+{
+    struct pollfd watched = {.fd = r.engine.poller.fd, .events = POLLIN};
+
+    return poll(&watched, 1, timeout_ms) == 1;
+}
+
+static void
+start_hosted(void)
+{
+    rig_prepare(&r);
+    r.config.hosted = true;
+    r.config.header_timeout_ms = 300;
+    r.config.keepalive_ms = 300;
+    rig_open(&r);
+}
+
+TEST(a_host_that_stops_after_one_event_is_called_again)
+{
+    pws_exchange *x;
+    unsigned answered = 0;
+
+    start_hosted();
+    for (unsigned i = 0; i < 5; i++) {
+        peer_connect(&peers[i], &r, 0);
+        peer_send(&peers[i], request("GET", "/a", ""));
+    }
+    while (answered < 5) {
+        CHECK(shown(5000));
+        CHECK(pws_engine_poll(&r.engine, 1, 0) >= 0);
+        x = pws_engine_next(&r.engine);
+        if (x != NULL) {
+            rig_answer(x);
+            CHECK(shown(0) || r.engine.queued == 0);
+            answered++;
+        }
+    }
+    while (pws_engine_next(&r.engine) != NULL) {
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        CHECK_EQ(peer_response(&peers[i]), 200);
+    }
+    close_peers(5);
+}
+
+/* The hand-back happens outside of a poll: what it leaves to be done must be shown. */
+TEST(a_host_is_called_for_what_a_hand_back_leaves)
+{
+    pws_exchange *x;
+    int calls = 0;
+
+    start_hosted();
+    peer_connect(&p, &r, 0);
+    UNTIL(&r, rig_in_state(&r, PWS_CONN_IDLE));
+    peer_send(&p, request("GET", "/a", ""));
+    x = rig_request(&r);
+    peer_send(&p, request("GET", "/b", ""));
+    UNTIL(&r, (atomic_load(&rig_conn(&r)->events) & PWS_READABLE) != 0);
+    while (shown(0)) {
+        CHECK(pws_engine_poll(&r.engine, 1, 0) >= 0);
+        CHECK(++calls < 20);
+    }
+    rig_answer(x);
+    CHECK(pws_engine_next(&r.engine) == NULL);
+    CHECK(shown(0));
+    CHECK_EQ(pws_engine_poll(&r.engine, 1, 0), 1);
+    rig_answer(pws_engine_next(&r.engine));
+    CHECK(pws_engine_next(&r.engine) == NULL);
+
+    for (calls = 0; rig_in_state(&r, PWS_CONN_IDLE) || calls == 0; calls++) {
+        CHECK(shown(5000));
+        CHECK(pws_engine_poll(&r.engine, 1, 0) >= 0);
+        CHECK(calls < 20);
+    }
+    CHECK_EQ(pws_engine_open(&r.engine), 0);
+    peer_close(&p);
+    rig_close(&r);
+}
+
+TEST(a_host_is_called_when_a_deadline_has_passed)
+{
+    int calls = 0;
+
+    start_hosted();
+    peer_connect(&p, &r, 0);
+    peer_send(&p, "GET / HT");
+    while (peer_receive(&p), p.len == 0) {
+        CHECK(shown(5000));
+        CHECK(pws_engine_poll(&r.engine, 1, 0) >= 0);
+        CHECK(++calls < 20);
+    }
+    CHECK_EQ(peer_response(&p), 408);
+    peer_close(&p);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    rig_close(&r);
+}
+
+TEST(a_host_is_called_when_accepting_can_go_on)
+{
+    rig_prepare(&r);
+    r.config.hosted = true;
+    r.config.worker_connections = 1;
+    rig_open(&r);
+    peer_connect(&p, &r, 0);
+    UNTIL(&r, pws_engine_open(&r.engine) == 1);
+    peer_connect(&q, &r, 0);
+    peer_close(&p);
+    for (int calls = 0; r.engine.accepted < 2; calls++) {
+        CHECK(shown(5000));
+        CHECK(pws_engine_poll(&r.engine, 1, 0) >= 0);
+        CHECK(calls < 20);
+    }
+    peer_close(&q);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    rig_close(&r);
+}
+
+TEST(a_drain_takes_what_waits_and_closes_the_idle)
+{
+    rig_prepare(&r);
+    r.config.keepalive_ms = 500;
+    rig_open(&r);
+    r.serve = true;
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/a", ""));
+    CHECK_EQ(peer_response(&p), 200);
+    peer_connect(&q, &r, 0);
+    peer_send(&q, request("GET", "/b", ""));
+    pws_engine_drain(&r.engine);
+    pws_engine_drain(&r.engine);
+
+    CHECK_EQ(peer_response(&q), 200);
+    CHECK(memmem(q.head.at, q.head.len, "Connection: close\r\n", 19) != NULL);
+    peer_check_closed(&q);
+    peer_check_closed(&p);
+    peer_close(&p);
+    peer_close(&q);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+
+    peer_connect(&p, &r, 0);
+    for (int i = 0; i < 5; i++) {
+        rig_step(&r, rig_deadline());
+    }
+    CHECK_EQ(r.engine.accepted, 2);
+    peer_close(&p);
+    rig_close(&r);
+}
+
+TEST(an_event_for_an_earlier_connection_of_the_slot_is_dropped)
+{
+    uint64_t stale;
+
+    rig_start(&r);
+    peer_connect(&p, &r, 0);
+    UNTIL(&r, rig_in_state(&r, PWS_CONN_IDLE));
+    stale = (uint64_t)rig_conn(&r)->generation << 32 | rig_conn(&r)->slot;
+    peer_close(&p);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    peer_connect(&q, &r, 0);
+    UNTIL(&r, rig_in_state(&r, PWS_CONN_IDLE));
+    CHECK_EQ(rig_conn(&r)->slot, (uint32_t)stale);
+
+    r.engine.poller.events[0] = (pws_event){stale, PWS_BROKEN};
+    r.engine.poller.events[1] = (pws_event){0xffffffff, PWS_READABLE};
+    r.engine.poller.count = 2;
+    r.engine.at = 0;
+    CHECK(pws_engine_poll(&r.engine, 8, 0) >= 0);
+    CHECK_EQ(r.engine.at, 2);
+    CHECK_EQ(atomic_load(&rig_conn(&r)->events), 0);
+    r.serve = true;
+    peer_send(&q, request("GET", "/a", ""));
+    CHECK_EQ(peer_response(&q), 200);
+    peer_close(&q);
+    rig_close(&r);
+}
+
+static bool
+answer_some(void *context, pws_exchange *x)
+{
+    ++*(unsigned *)context;
+    if (x->request.target.len != 2) {
+        return false;
+    }
+    rig_begin(x, "200 OK", 6);
+    CHECK_EQ(pws_exchange_write(x, "native", 6, NULL), 0);
+    CHECK_EQ(pws_exchange_finish(x), 0);
+    return true;
+}
+
+TEST(a_native_handler_may_answer_first)
+{
+    unsigned asked = 0;
+
+    rig_start(&r);
+    r.serve = true;
+    for (unsigned i = 0; i < PWS_HANDLERS_MAX; i++) {
+        CHECK_EQ(pws_engine_add_handler(&r.engine, answer_some, &asked), 0);
+    }
+    CHECK_EQ(pws_engine_add_handler(&r.engine, answer_some, &asked), -1);
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/a", ""));
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK_BODY(&p, "native");
+    CHECK_EQ(asked, 1);
+    peer_send(&p, request("GET", "/other", ""));
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK_BODY(&p, "/other");
+    CHECK_EQ(asked, 1 + PWS_HANDLERS_MAX);
+    peer_close(&p);
+    rig_close(&r);
+}
+
+static void *
+wake_it(void *engine)
+{
+    pws_engine_wake(engine);
+    return NULL;
+}
+
+TEST(another_thread_ends_a_wait)
+{
+    pthread_t thread;
+    int64_t start = now_ms();
+
+    rig_start(&r);
+    CHECK_EQ(pthread_create(&thread, NULL, wake_it, &r.engine), 0);
+    CHECK_EQ(pws_engine_poll(&r.engine, 1, 10000), 0);
+    CHECK(r.engine.poller.woken);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK(now_ms() - start < 5000);
+    rig_close(&r);
+}
+
+TEST(a_pipe_ends_a_wait)
+{
+    int ends[2];
+
+    CHECK_EQ(pipe2(ends, O_NONBLOCK), 0);
+    rig_start(&r);
+    CHECK_EQ(pws_poller_add_pipe(&r.engine.poller, ends[0]), 0);
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    CHECK_EQ(pws_engine_poll(&r.engine, 1, 10000), 0);
+    CHECK(r.engine.poller.woken);
+    CHECK_EQ(pws_engine_poll(&r.engine, 1, 0), 0);
+    CHECK(!r.engine.poller.woken);
+    rig_close(&r);
+    close(ends[0]);
+    close(ends[1]);
+}

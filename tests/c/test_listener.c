@@ -1,0 +1,254 @@
+/* Listening sockets, above all the files of Unix ones. */
+#include "harness.h"
+
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/listener.h"
+
+static char dir[64], path[96], why[256];
+static pws_listener first, second;
+
+static void
+make_dir(void)
+{
+    snprintf(dir, sizeof(dir), "/tmp/pywsgiserve-test.XXXXXX");
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof(path), "%s/socket", dir);
+}
+
+static int
+open_text(pws_listener *listener, const char *text)
+{
+    pws_address address;
+
+    CHECK_EQ(pws_address_parse(&address, text, why, sizeof(why)), 0);
+    why[0] = '\0';
+    return pws_listener_open(listener, &address, 16, why, sizeof(why));
+}
+
+static int
+open_path(pws_listener *listener)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "unix:%s", path);
+    return open_text(listener, text);
+}
+
+/* Whether a client reaches somebody at the address. */
+static bool
+answers(const pws_address *address)
+{
+    int fd = socket(address->sa.any.sa_family, SOCK_STREAM, 0);
+    bool reached = connect(fd, &address->sa.any, address->len) == 0;
+
+    close(fd);
+    return reached;
+}
+
+static int
+flag(int fd, int level, int name)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    CHECK_EQ(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+TEST(a_tcp_listener_knows_its_port)
+{
+    int accepted;
+    struct sockaddr_in6 peer;
+    socklen_t len = sizeof(peer);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+
+    CHECK_EQ(open_text(&first, "127.0.0.1:0"), 0);
+    CHECK(first.address.sa.v4.sin_port != 0);
+    CHECK(!pws_listener_is_unix(&first));
+    CHECK((fcntl(first.fd, F_GETFL) & O_NONBLOCK) != 0);
+    CHECK((fcntl(first.fd, F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK_EQ(connect(client, &first.address.sa.any, first.address.len), 0);
+    accepted = accept(first.fd, (struct sockaddr *)(void *)&peer, &len);
+    CHECK(flag(accepted, IPPROTO_TCP, TCP_NODELAY) != 0);
+    close(accepted);
+    close(client);
+    pws_listener_close(&first);
+    pws_listener_close(&first);
+    CHECK_EQ(first.fd, -1);
+}
+
+TEST(an_ipv6_listener_answers)
+{
+    if (open_text(&first, "[::1]:0") == 0) { /* there are machines without IPv6 */
+        CHECK(answers(&first.address));
+        pws_listener_close(&first);
+    }
+}
+
+TEST(a_port_in_use_is_refused)
+{
+    char text[PWS_ADDRESS_ROOM];
+
+    CHECK_EQ(open_text(&first, "127.0.0.1:0"), 0);
+    pws_address_format(&first.address, text, sizeof(text));
+    CHECK_EQ(open_text(&second, text), -1);
+    CHECK(strstr(why, "in use") != NULL);
+    CHECK_EQ(second.fd, -1);
+    pws_listener_close(&first);
+    CHECK_EQ(open_text(&second, text), 0);
+    pws_listener_close(&second);
+}
+
+TEST(an_address_of_another_machine_is_refused)
+{
+    CHECK_EQ(open_text(&first, "192.0.2.1:0"), -1);
+    CHECK(strncmp(why, "bind: ", 6) == 0);
+}
+
+TEST(a_unix_socket_goes_with_its_listener)
+{
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    CHECK(pws_listener_is_unix(&first));
+    CHECK_EQ(strcmp(first.address.sa.local.sun_path, path), 0);
+    CHECK(answers(&first.address));
+    pws_listener_close(&first);
+    CHECK_EQ(access(path, F_OK), -1);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(a_live_servers_unix_socket_is_never_taken)
+{
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    CHECK_EQ(open_path(&second), -1);
+    CHECK(strstr(why, "in use") != NULL);
+    CHECK(answers(&first.address));
+    pws_listener_close(&first);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(a_live_server_with_a_full_backlog_is_live)
+{
+    int clients[64], count = 0;
+
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    for (; count < 64; count++) {
+        clients[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        if (connect(clients[count], &first.address.sa.any, first.address.len) < 0) {
+            break;
+        }
+    }
+    CHECK(count < 64);
+    CHECK_EQ(open_path(&second), -1);
+    for (; count >= 0; count--) {
+        close(clients[count]);
+    }
+    pws_listener_close(&first);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(a_stale_unix_socket_is_taken)
+{
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    close(first.fd); /* as after a crash: the file stays */
+    CHECK_EQ(access(path, F_OK), 0);
+    CHECK_EQ(open_path(&second), 0);
+    CHECK(answers(&second.address));
+    first.fd = -1;
+    pws_listener_close(&first); /* not its file any more */
+    CHECK(answers(&second.address));
+    pws_listener_close(&second);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(a_file_that_is_no_socket_is_left_alone)
+{
+    int fd;
+
+    make_dir();
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    CHECK_EQ(open_path(&first), -1);
+    CHECK(strstr(why, "not a socket") != NULL);
+    CHECK_EQ(access(path, F_OK), 0);
+    close(fd);
+    unlink(path);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(a_folder_that_is_not_there_is_refused)
+{
+    snprintf(path, sizeof(path), "/nonexistent/socket");
+    CHECK_EQ(open_path(&first), -1);
+    CHECK(strlen(why) > 6);
+}
+
+TEST(an_inherited_descriptor_is_adopted)
+{
+    char text[32];
+    int fd, flags;
+
+    CHECK_EQ(open_text(&first, "127.0.0.1:0"), 0);
+    fd = dup(first.fd);
+    flags = fcntl(fd, F_GETFL);
+    CHECK_EQ(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+    snprintf(text, sizeof(text), "fd://%d", fd);
+    CHECK_EQ(open_text(&second, text), 0);
+    CHECK_EQ(second.fd, fd);
+    CHECK_EQ(second.address.sa.v4.sin_port, first.address.sa.v4.sin_port);
+    CHECK((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+    CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    pws_listener_close(&first);
+    CHECK(answers(&second.address));
+    pws_listener_close(&second);
+}
+
+TEST(an_inherited_unix_socket_keeps_its_file)
+{
+    char text[32];
+
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    snprintf(text, sizeof(text), "fd://%d", dup(first.fd));
+    CHECK_EQ(open_text(&second, text), 0);
+    pws_listener_close(&second);
+    CHECK_EQ(access(path, F_OK), 0);
+    pws_listener_close(&first);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(an_inherited_socket_may_not_listen_yet)
+{
+    const struct sockaddr_in any = {.sin_family = AF_INET};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    char text[32];
+
+    CHECK_EQ(bind(fd, (const struct sockaddr *)&any, sizeof(any)), 0);
+    snprintf(text, sizeof(text), "fd://%d", fd);
+    CHECK_EQ(open_text(&first, text), 0);
+    CHECK(flag(fd, SOL_SOCKET, SO_ACCEPTCONN) != 0);
+    pws_listener_close(&first);
+}
+
+TEST(what_cannot_listen_is_not_adopted)
+{
+    int ends[2];
+    char text[32];
+
+    CHECK_EQ(pipe(ends), 0);
+    snprintf(text, sizeof(text), "fd://%d", ends[0]);
+    CHECK_EQ(open_text(&first, text), -1);
+    CHECK_EQ(open_text(&first, "fd://999999"), -1);
+    CHECK_EQ(fcntl(ends[0], F_GETFD), 0); /* still its owner's */
+    close(ends[0]);
+    close(ends[1]);
+}
