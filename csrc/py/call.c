@@ -1,0 +1,143 @@
+#include "py/call.h"
+
+#include "base/log.h"
+#include "engine/io.h"
+#include "py/environ.h"
+#include "py/response.h"
+
+void
+pws_call_log_exception(pws_lane *lane, const char *what)
+{
+    PyObject *type, *value, *traceback, *text, *result = NULL;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        (void)PyException_SetTraceback(value, traceback);
+    }
+    text = PyUnicode_DecodeLatin1(what, (Py_ssize_t)strlen(what), NULL);
+    if (text != NULL && value != NULL) {
+        result = PyObject_CallFunctionObjArgs(lane->config->log_exception, text, value,
+                                              NULL);
+    }
+    if (result == NULL) {
+        PyErr_WriteUnraisable(lane->config->log_exception);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(text);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
+/* "Error handling request GET /path", as Gunicorn says it. */
+static void
+log_failure(pws_lane *lane)
+{
+    const pws_request *req = &lane->x->request;
+    pws_slice method = pws_request_slice(req, req->method);
+    pws_slice target = pws_request_slice(req, req->target);
+    char text[1024];
+
+    PyOS_snprintf(text, sizeof(text), "Error handling request %.*s %.*s",
+                  method.len < 32 ? (int)method.len : 32, method.at,
+                  target.len < 900 ? (int)target.len : 900, target.at);
+    pws_call_log_exception(lane, text);
+}
+
+/* Whatever the app did wrong becomes a log entry and, when nothing was sent, a 500;
+ * else the connection is cut, so that the client can tell. What the client did wrong
+ * with a streamed body, and the app let through, is the client's. */
+static void
+fail(pws_lane *lane)
+{
+    pws_exchange *x = lane->x;
+    int status = x->body_status != 0 ? x->body_status : 500;
+
+    log_failure(lane);
+    if (!pws_exchange_refuse(x, status) && x->answer == PWS_ANSWER_STARTED) {
+        pws_exchange_cut(x);
+    }
+}
+
+/* Returns 1 with a new reference to result.close, 0 when there is none, -1. */
+static int
+find_close(pws_lane *lane, PyObject *result, PyObject **close)
+{
+    *close = NULL;
+    if (PyList_CheckExact(result) || PyTuple_CheckExact(result)) {
+        return 0;
+    }
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyObject_GetOptionalAttr(result, PWS_NAME(lane->module, close), close);
+#else
+    *close = PyObject_GetAttr(result, PWS_NAME(lane->module, close));
+    if (*close == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    return 1;
+#endif
+}
+
+/* Call result.close() once; the client does not wait for it. */
+static void
+close_result(pws_lane *lane, PyObject *result)
+{
+    PyObject *close, *done;
+    int rc = find_close(lane, result, &close);
+
+    if (rc == 0) {
+        return;
+    }
+    if (lane->x->answer == PWS_ANSWER_FINISHED) {
+        (void)pws_exchange_flush(lane->x);
+        if (lane->x->out.pending > 0) {
+            (void)pws_exchange_own_files(lane->x);
+        }
+    }
+    done = rc > 0 ? PyObject_CallNoArgs(close) : NULL;
+    Py_XDECREF(close);
+    if (done == NULL) {
+        log_failure(lane);
+    }
+    Py_XDECREF(done);
+}
+
+static void
+run(pws_lane *lane)
+{
+    PyObject *args[3] = {NULL, NULL, lane->start_response}, *result;
+
+    args[1] = pws_environ_new(lane);
+    if (args[1] == NULL) {
+        fail(lane);
+        return;
+    }
+    result = PyObject_Vectorcall(lane->config->app, args + 1,
+                                 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (result == NULL) {
+        fail(lane);
+    }
+    else if (lane->x->answer != PWS_ANSWER_DETACHED) {
+        if (pws_response_send(lane, result) < 0) {
+            fail(lane);
+        }
+    }
+    if (result != NULL) {
+        close_result(lane, result);
+        Py_DECREF(result);
+    }
+    Py_DECREF(args[1]);
+}
+
+int
+pws_call_app(pws_lane *lane, pws_exchange *x)
+{
+    pws_lane_begin(lane, x);
+    run(lane);
+    return pws_lane_end(lane);
+}

@@ -1,0 +1,242 @@
+#include "py/callable.h"
+
+#include <structmember.h>
+
+#include "py/response.h"
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    const char *name;
+    pws_lane *lane; /* NULL: the request has ended */
+} request_callable;
+
+static pws_lane *
+lane_of(PyObject *self)
+{
+    request_callable *callable = (request_callable *)self;
+
+    if (callable->lane == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%s() called after its request has ended",
+                     callable->name);
+    }
+    return callable->lane;
+}
+
+static int
+check_count(PyObject *self, size_t nargsf, PyObject *kwnames, Py_ssize_t least,
+            Py_ssize_t most)
+{
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+
+    if (n < least || n > most || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd to %zd positional arguments",
+                     ((request_callable *)self)->name, least, most);
+        return -1;
+    }
+    return 0;
+}
+
+/* exc_info of start_response: an error came up while the response was made (PEP 3333).
+ * Once the head is out there is no way back but the exception. */
+static int
+handle_exc_info(const pws_lane *lane, PyObject *exc_info)
+{
+    PyObject *value;
+
+    if (!PyTuple_Check(exc_info) || PyTuple_GET_SIZE(exc_info) != 3) {
+        PyErr_SetString(PyExc_TypeError, "start_response: exc_info is not a triple");
+        return -1;
+    }
+    if (lane->x->answer == PWS_ANSWER_NONE) {
+        return 0;
+    }
+    value = PyTuple_GET_ITEM(exc_info, 1);
+    if (!PyExceptionInstance_Check(value)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "start_response: exc_info[1] is not an exception");
+        return -1;
+    }
+    if (PyException_SetTraceback(value, PyTuple_GET_ITEM(exc_info, 2)) < 0) {
+        PyErr_Clear();
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(value), value);
+    return -1;
+}
+
+static int
+check_start(const pws_lane *lane, PyObject *const *args, PyObject *exc_info)
+{
+    if (!PyUnicode_Check(args[0])) {
+        PyErr_Format(PyExc_TypeError, "start_response: status is %s, not str",
+                     Py_TYPE(args[0])->tp_name);
+        return -1;
+    }
+    if (!PyList_Check(args[1])) {
+        PyErr_Format(PyExc_TypeError, "start_response: headers are %s, not list",
+                     Py_TYPE(args[1])->tp_name);
+        return -1;
+    }
+    if (exc_info != Py_None) {
+        return handle_exc_info(lane, exc_info);
+    }
+    if (lane->status != NULL) {
+        PyErr_SetString(PyExc_AssertionError,
+                        "start_response called twice without exc_info");
+        return -1;
+    }
+    return 0;
+}
+
+/* The one keyword that callers of a Python start_response use. */
+static bool
+is_exc_info_alone(PyObject *kwnames)
+{
+    return kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 &&
+           PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "exc_info") ==
+               0;
+}
+
+static PyObject *
+start_response(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    pws_lane *lane = lane_of(self);
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+    PyObject *headers;
+
+    if (n == 2 && is_exc_info_alone(kwnames)) {
+        n++; /* the keyword's value stands behind the others */
+        kwnames = NULL;
+    }
+    if (lane == NULL || check_count(self, (size_t)n, kwnames, 2, 3) < 0 ||
+        check_start(lane, args, n == 3 ? args[2] : Py_None) < 0) {
+        return NULL;
+    }
+    headers = PyList_AsTuple(args[1]); /* what becomes of the list later is the app's */
+    if (headers == NULL) {
+        return NULL;
+    }
+    Py_XSETREF(lane->headers, headers);
+    Py_INCREF(args[0]);
+    Py_XSETREF(lane->status, args[0]);
+    Py_INCREF(lane->write);
+    return lane->write;
+}
+
+static PyObject *
+write_body(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    pws_lane *lane = lane_of(self);
+
+    if (lane == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0 ||
+        pws_response_write_bytes(lane, args[0]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* wsgi.early_hints: a 103 with the given headers (RFC 8297). Ignored where it cannot be
+ * sent: HTTP/1.0, or after the response has begun. */
+static PyObject *
+early_hints(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    pws_lane *lane = lane_of(self);
+    pws_header small[16], *headers;
+    const char *why;
+    size_t count;
+    int rc;
+
+    if (lane == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0) {
+        return NULL;
+    }
+    headers = pws_headers_read(args[0], small, 16, &count);
+    if (headers == NULL) {
+        return NULL;
+    }
+    rc = pws_exchange_inform(lane->x, PWS_SLICE("103 Early Hints"), headers, count,
+                             &why);
+    if (headers != small) {
+        PyMem_Free(headers);
+    }
+    if (rc < 0) {
+        return PyErr_Format(PyExc_ValueError, "early_hints: %s in %R", why, args[0]);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+make(pws_module *module, vectorcallfunc function, const char *name)
+{
+    request_callable *self =
+        PyObject_New(request_callable, module->request_callable_type);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->vectorcall = function;
+    self->name = name;
+    self->lane = NULL;
+    return (PyObject *)self;
+}
+
+PyObject *
+pws_start_response_new(pws_module *module)
+{
+    return make(module, start_response, "start_response");
+}
+
+PyObject *
+pws_write_new(pws_module *module)
+{
+    return make(module, write_body, "write");
+}
+
+PyObject *
+pws_early_hints_new(pws_module *module)
+{
+    return make(module, early_hints, "early_hints");
+}
+
+void
+pws_callable_attach(PyObject *self, pws_lane *lane)
+{
+    ((request_callable *)self)->lane = lane;
+}
+
+static PyObject *
+represent(PyObject *self)
+{
+    return PyUnicode_FromFormat("<%s of pywsgiserve>",
+                                ((request_callable *)self)->name);
+}
+
+static void
+deallocate(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(request_callable, vectorcall),
+     READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_dealloc, deallocate},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_repr, represent},
+    {Py_tp_members, members},
+    {0, NULL},
+};
+
+PyType_Spec pws_request_callable_spec = {
+    .name = "pywsgiserve._core.RequestCallable",
+    .basicsize = sizeof(request_callable),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};

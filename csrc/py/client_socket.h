@@ -1,0 +1,19 @@
+/* client_socket.h - gunicorn.socket: the client's socket, made when first asked for.
+ *
+ * Until then it is an empty shell. Asking for any attribute takes the connection out of
+ * the engine for good; the socket is closed when the request ends. */
+#ifndef PWS_PY_CLIENT_SOCKET_H
+#define PWS_PY_CLIENT_SOCKET_H
+
+#include "py/lane.h"
+
+extern PyType_Spec pws_client_socket_spec;
+
+/* A new reference, attached to nothing. */
+PyObject *pws_client_socket_new(pws_module *module);
+
+/* Attach to a lane, or detach with NULL: a socket that was made is closed then. Returns
+ * 0 or -1 with an exception set. */
+int pws_client_socket_attach(PyObject *self, pws_lane *lane);
+
+#endif

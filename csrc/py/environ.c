@@ -1,0 +1,477 @@
+#include "py/environ.h"
+
+#include <stdio.h>
+
+#include "py/file_wrapper.h"
+
+#include "proto/target.h"
+
+static bool
+is_ascii(pws_slice s)
+{
+    uint64_t all = 0, word;
+    size_t i = 0;
+
+    for (; i + 8 <= s.len; i += 8) {
+        memcpy(&word, s.at + i, 8);
+        all |= word;
+    }
+    for (; i < s.len; i++) {
+        all |= (unsigned char)s.at[i];
+    }
+    return (all & 0x8080808080808080u) == 0;
+}
+
+/* Bytes as a str of the same code points (PEP 3333: Latin-1). A new reference. */
+static PyObject *
+new_text(pws_module *module, pws_slice s)
+{
+    PyObject *text;
+
+    if (s.len == 0) {
+        Py_INCREF(PWS_NAME(module, empty));
+        return PWS_NAME(module, empty);
+    }
+    text = PyUnicode_New((Py_ssize_t)s.len, is_ascii(s) ? 127 : 255);
+    if (text != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(text), s.at, s.len);
+    }
+    return text;
+}
+
+/* Set environ[key], taking `value`; NULL is passed on as a failure. */
+static int
+set_taken(PyObject *environ, PyObject *key, PyObject *value)
+{
+    int rc;
+
+    if (value == NULL) {
+        return -1;
+    }
+    rc = PyDict_SetItem(environ, key, value);
+    Py_DECREF(value);
+    return rc;
+}
+
+static int
+set_bytes(pws_lane *lane, PyObject *environ, PyObject *key, pws_slice s)
+{
+    return set_taken(environ, key, new_text(lane->module, s));
+}
+
+/* SERVER_NAME and SERVER_PORT are where we listen, as Gunicorn has it. */
+static int
+set_listener(const pws_lane *lane, PyObject *environ, const pws_listener *listener)
+{
+    pws_module *module = lane->module;
+    char host[PWS_HOST_ROOM];
+    pws_peer own;
+
+    if (pws_listener_is_unix(listener)) {
+        /* A Unix peer has no address; name and port come from each request's Host. */
+        return PyDict_SetItem(environ, PWS_NAME(module, REMOTE_ADDR),
+                              PWS_NAME(module, empty));
+    }
+    memcpy(&own, &listener->address.sa, sizeof(own));
+    pws_peer_host(&own, host);
+    if (set_taken(environ, PWS_NAME(module, SERVER_NAME), PyUnicode_FromString(host)) <
+        0) {
+        return -1;
+    }
+    return set_taken(environ, PWS_NAME(module, SERVER_PORT),
+                     PyUnicode_FromFormat("%u", pws_peer_port(&own)));
+}
+
+PyObject *
+pws_environ_template(const pws_lane *lane, const pws_listener *listener)
+{
+    pws_module *module = lane->module;
+    const pws_lane_config *config = lane->config;
+    const struct {
+        PyObject *key, *value;
+    } constants[] = {
+        {PWS_NAME(module, REQUEST_METHOD), PWS_NAME(module, GET)},
+        {PWS_NAME(module, QUERY_STRING), PWS_NAME(module, empty)},
+        {PWS_NAME(module, SCRIPT_NAME), config->script_name},
+        {PWS_NAME(module, SERVER_PROTOCOL), PWS_NAME(module, http_1_1)},
+        {PWS_NAME(module, SERVER_SOFTWARE), config->software},
+        {PWS_NAME(module, wsgi_early_hints), lane->early_hints},
+        {PWS_NAME(module, wsgi_errors), config->errors},
+        {PWS_NAME(module, wsgi_file_wrapper), (PyObject *)module->file_wrapper_type},
+        {PWS_NAME(module, wsgi_input), lane->input},
+        {PWS_NAME(module, wsgi_input_terminated), Py_True},
+        {PWS_NAME(module, wsgi_multiprocess),
+         config->multiprocess ? Py_True : Py_False},
+        {PWS_NAME(module, wsgi_multithread), config->multithread ? Py_True : Py_False},
+        {PWS_NAME(module, wsgi_run_once), Py_False},
+        {PWS_NAME(module, wsgi_url_scheme), PWS_NAME(module, http)},
+        {PWS_NAME(module, gunicorn_socket), lane->socket},
+    };
+    PyObject *environ = PyDict_New();
+
+    if (environ == NULL ||
+        set_taken(environ, PWS_NAME(module, wsgi_version),
+                  Py_BuildValue("(ii)", 1, 0)) < 0 ||
+        set_listener(lane, environ, listener) < 0) {
+        Py_XDECREF(environ);
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++) {
+        if (PyDict_SetItem(environ, constants[i].key, constants[i].value) < 0) {
+            Py_DECREF(environ);
+            return NULL;
+        }
+    }
+    return environ;
+}
+
+/* ---- This request ---- */
+
+static PyObject *
+method_text(pws_lane *lane, pws_slice method)
+{
+    static const pws_name_id common[] = {PWS_N_GET,    PWS_N_POST,  PWS_N_HEAD,
+                                         PWS_N_PUT,    PWS_N_PATCH, PWS_N_DELETE,
+                                         PWS_N_OPTIONS};
+
+    for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++) {
+        PyObject *name = lane->module->names[common[i]];
+
+        if ((size_t)PyUnicode_GET_LENGTH(name) == method.len &&
+            memcmp(PyUnicode_1BYTE_DATA(name), method.at, method.len) == 0) {
+            Py_INCREF(name);
+            return name;
+        }
+    }
+    return new_text(lane->module, method);
+}
+
+static int
+set_method(pws_lane *lane, PyObject *environ, const pws_request *req)
+{
+    pws_slice method = pws_request_slice(req, req->method);
+
+    if (method.len == 3 && memcmp(method.at, "GET", 3) == 0) {
+        return 0; /* as in the template */
+    }
+    return set_taken(environ, PWS_NAME(lane->module, REQUEST_METHOD),
+                     method_text(lane, method));
+}
+
+/* Cut SCRIPT_NAME off the path: it names where the app is mounted. */
+static int
+cut_script_name(pws_lane *lane, PyObject *environ, const pws_request *req,
+                pws_slice *path)
+{
+    PyObject *text = lane->config->script_name;
+    pws_slice name;
+
+    if (req->script_name.len > 0) {
+        name = pws_request_slice(req, req->script_name);
+        if (set_bytes(lane, environ, PWS_NAME(lane->module, SCRIPT_NAME), name) < 0) {
+            return -1;
+        }
+    }
+    else {
+        name.at = (const char *)PyUnicode_1BYTE_DATA(text);
+        name.len = (size_t)PyUnicode_GET_LENGTH(text);
+    }
+    if (path->len < name.len || memcmp(path->at, name.at, name.len) != 0) {
+        PyErr_SetString(PyExc_ValueError,
+                        "the request's path does not begin with SCRIPT_NAME");
+        return -1;
+    }
+    path->at += name.len;
+    path->len -= name.len;
+    return 0;
+}
+
+/* A decoded path. A new reference. */
+static PyObject *
+decoded_text(pws_lane *lane, pws_slice path)
+{
+    PyObject *text;
+    char small[512], *buffer = small;
+
+    if (path.len > sizeof(small)) {
+        buffer = PyMem_Malloc(path.len);
+        if (buffer == NULL) {
+            return PyErr_NoMemory();
+        }
+    }
+    text =
+        new_text(lane->module, (pws_slice){buffer, pws_percent_decode(buffer, path)});
+    if (buffer != small) {
+        PyMem_Free(buffer);
+    }
+    return text;
+}
+
+static int
+set_target(pws_lane *lane, PyObject *environ, const pws_request *req)
+{
+    pws_module *module = lane->module;
+    pws_slice path = pws_request_slice(req, req->path);
+    PyObject *target = new_text(module, pws_request_slice(req, req->target));
+    bool mounted =
+        req->script_name.len > 0 || PyUnicode_GET_LENGTH(lane->config->script_name) > 0;
+    int rc;
+
+    if (target == NULL ||
+        PyDict_SetItem(environ, PWS_NAME(module, RAW_URI), target) < 0 ||
+        PyDict_SetItem(environ, PWS_NAME(module, REQUEST_URI), target) < 0 ||
+        (mounted && cut_script_name(lane, environ, req, &path) < 0)) {
+        Py_XDECREF(target);
+        return -1;
+    }
+    if (path.len == req->target.len && !req->path_escaped) {
+        rc = PyDict_SetItem(environ, PWS_NAME(module, PATH_INFO), target);
+    }
+    else if (path.len == 0 && req->form == PWS_TARGET_ABSOLUTE && !mounted) {
+        rc = set_bytes(lane, environ, PWS_NAME(module, PATH_INFO), PWS_SLICE("/"));
+    }
+    else {
+        rc = set_taken(environ, PWS_NAME(module, PATH_INFO),
+                       req->path_escaped ? decoded_text(lane, path)
+                                         : new_text(module, path));
+    }
+    Py_DECREF(target);
+    if (rc == 0 && req->query.len > 0) {
+        rc = set_bytes(lane, environ, PWS_NAME(module, QUERY_STRING),
+                       pws_request_slice(req, req->query));
+    }
+    return rc;
+}
+
+/* "HTTP_" and the name. A new reference. */
+static PyObject *
+make_key(pws_slice name)
+{
+    PyObject *key = PyUnicode_New((Py_ssize_t)name.len + 5, 127);
+
+    if (key != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(key), "HTTP_", 5);
+        memcpy(PyUnicode_1BYTE_DATA(key) + 5, name.at, name.len);
+    }
+    return key;
+}
+
+/* The key of a name that is not known by number. A new reference. */
+static PyObject *
+key_of(pws_module *module, pws_slice name)
+{
+    pws_cached_key *cached;
+    unsigned hash = (unsigned)name.len;
+    PyObject *key;
+
+    if (name.len > PWS_KEY_MAX) {
+        return make_key(name);
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        hash = hash * 31 + (unsigned char)name.at[i];
+    }
+    cached = &module->key_cache[hash % PWS_KEY_CACHE];
+    if (cached->key != NULL && cached->len == name.len &&
+        memcmp(cached->name, name.at, name.len) == 0) {
+        Py_INCREF(cached->key);
+        return cached->key;
+    }
+    key = make_key(name);
+    if (key != NULL) {
+        Py_INCREF(key);
+        Py_XSETREF(cached->key, key);
+        cached->len = (uint8_t)name.len;
+        memcpy(cached->name, name.at, name.len);
+    }
+    return key;
+}
+
+/* Set a field that may be there already: values are joined by a comma, as Gunicorn
+ * does. */
+static int
+set_or_join(PyObject *environ, PyObject *key, PyObject *value)
+{
+    PyObject *there = PyDict_GetItemWithError(environ, key), *joined;
+
+    if (there == NULL) {
+        return PyErr_Occurred() ? -1 : PyDict_SetItem(environ, key, value);
+    }
+    joined = PyUnicode_FromFormat("%U,%U", there, value);
+    return set_taken(environ, key, joined);
+}
+
+static int
+set_field(pws_lane *lane, PyObject *environ, const pws_request *req,
+          const pws_field *field)
+{
+    pws_module *module = lane->module;
+    PyObject *value, *key;
+    int rc;
+
+    if ((field->flags & PWS_FIELD_DROPPED) != 0) {
+        return 0;
+    }
+    value = new_text(module, pws_request_slice(req, field->value));
+    if (value == NULL) {
+        return -1;
+    }
+    if (field->id == PWS_FIELD_UNKNOWN) {
+        key = key_of(module, pws_request_slice(req, field->name));
+        rc = key != NULL ? set_or_join(environ, key, value) : -1;
+        Py_XDECREF(key);
+    }
+    else {
+        key = field->id == PWS_FIELD_CONTENT_TYPE     ? PWS_NAME(module, CONTENT_TYPE)
+              : field->id == PWS_FIELD_CONTENT_LENGTH ? PWS_NAME(module, CONTENT_LENGTH)
+                                                      : module->field_keys[field->id];
+        rc = (req->repeated >> field->id & 1) != 0 || req->has_underscores
+                 ? set_or_join(environ, key, value)
+                 : PyDict_SetItem(environ, key, value);
+    }
+    Py_DECREF(value);
+    return rc;
+}
+
+static bool
+same_host(const pws_peer *a, const pws_peer *b)
+{
+    if (a->any.sa_family != b->any.sa_family) {
+        return false;
+    }
+    return a->any.sa_family == AF_INET ? a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr
+                                       : memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr,
+                                                sizeof(a->v6.sin6_addr)) == 0;
+}
+
+/* The client's address as text, borrowed from the cache. */
+static PyObject *
+address_text(pws_lane *lane, const pws_peer *peer)
+{
+    const unsigned char *bytes = (const unsigned char *)&peer->v4.sin_addr;
+    unsigned slot = peer->any.sa_family == AF_INET
+                        ? (unsigned)(bytes[2] * 7 + bytes[3])
+                        : (unsigned)peer->v6.sin6_addr.s6_addr[15];
+    char host[PWS_HOST_ROOM];
+    PyObject *text;
+
+    slot %= PWS_ADDRESS_CACHE;
+    if (lane->addresses[slot].text != NULL &&
+        same_host(&lane->addresses[slot].peer, peer)) {
+        return lane->addresses[slot].text;
+    }
+    pws_peer_host(peer, host);
+    text = PyUnicode_FromString(host);
+    if (text != NULL) {
+        lane->addresses[slot].peer = *peer;
+        Py_XSETREF(lane->addresses[slot].text, text);
+    }
+    return text;
+}
+
+static PyObject *
+number_text(unsigned n)
+{
+    char digits[10];
+    size_t i = sizeof(digits);
+    PyObject *text;
+
+    do {
+        digits[--i] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    text = PyUnicode_New((Py_ssize_t)(sizeof(digits) - i), 127);
+    if (text != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(text), digits + i, sizeof(digits) - i);
+    }
+    return text;
+}
+
+/* A Unix listener has no name of its own: the client's Host names the server. */
+static int
+set_name_from_host(pws_lane *lane, PyObject *environ, const pws_request *req,
+                   const pws_listener *listener)
+{
+    pws_module *module = lane->module;
+    pws_slice host = {"", 0}, port = {"", 0};
+    const char *colon;
+
+    if (req->authority.len > 0) {
+        host = pws_request_slice(req, req->authority);
+    }
+    else if (pws_request_has(req, PWS_FIELD_HOST)) {
+        host = pws_request_value(req, PWS_FIELD_HOST);
+    }
+    if (host.len == 0) {
+        host = pws_slice_of(listener->address.sa.local.sun_path);
+    }
+    else {
+        colon = memrchr(host.at, ':', host.len);
+        port = req->https ? PWS_SLICE("443") : PWS_SLICE("80");
+        if (colon != NULL &&
+            memchr(colon, ']', (size_t)(host.at + host.len - colon)) == NULL) {
+            port = (pws_slice){colon + 1, (size_t)(host.at + host.len - colon - 1)};
+            host.len = (size_t)(colon - host.at);
+        }
+    }
+    if (set_bytes(lane, environ, PWS_NAME(module, SERVER_NAME), host) < 0) {
+        return -1;
+    }
+    return set_bytes(lane, environ, PWS_NAME(module, SERVER_PORT), port);
+}
+
+static int
+set_peer(pws_lane *lane, PyObject *environ, const pws_request *req, const pws_conn *c)
+{
+    pws_module *module = lane->module;
+    PyObject *address;
+
+    if (c->peer.any.sa_family != AF_INET && c->peer.any.sa_family != AF_INET6) {
+        return set_name_from_host(lane, environ, req, c->listener);
+    }
+    address = address_text(lane, &c->peer);
+    if (address == NULL ||
+        PyDict_SetItem(environ, PWS_NAME(module, REMOTE_ADDR), address) < 0) {
+        return -1;
+    }
+    return set_taken(environ, PWS_NAME(module, REMOTE_PORT),
+                     number_text(pws_peer_port(&c->peer)));
+}
+
+PyObject *
+pws_environ_new(pws_lane *lane)
+{
+    pws_module *module = lane->module;
+    const pws_conn *c = lane->x->conn;
+    const pws_request *req = &lane->x->request;
+    PyObject *environ = PyDict_Copy(lane->templates[c->listener->index]);
+
+    if (environ == NULL) {
+        return NULL;
+    }
+    if (set_method(lane, environ, req) < 0 || set_target(lane, environ, req) < 0 ||
+        set_peer(lane, environ, req, c) < 0) {
+        goto failed;
+    }
+    for (uint32_t i = 0; i < req->field_count; i++) {
+        if (set_field(lane, environ, req, &req->fields[i]) < 0) {
+            goto failed;
+        }
+    }
+    if (req->authority.len > 0 &&
+        set_bytes(lane, environ, PWS_NAME(module, HTTP_HOST),
+                  pws_request_slice(req, req->authority)) < 0) {
+        goto failed;
+    }
+    if (req->minor == 0 && PyDict_SetItem(environ, PWS_NAME(module, SERVER_PROTOCOL),
+                                          PWS_NAME(module, http_1_0)) < 0) {
+        goto failed;
+    }
+    if (req->https && PyDict_SetItem(environ, PWS_NAME(module, wsgi_url_scheme),
+                                     PWS_NAME(module, https)) < 0) {
+        goto failed;
+    }
+    return environ;
+failed:
+    Py_DECREF(environ);
+    return NULL;
+}

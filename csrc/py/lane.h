@@ -1,0 +1,65 @@
+/* lane.h - what one thread of execution keeps from request to request.
+ *
+ * A lane has the template environ of each listener and the objects that an app is
+ * handed: start_response, its write(), wsgi.input, wsgi.early_hints and
+ * gunicorn.socket. They serve one request after the other, unless an app keeps one:
+ * that one is detached for good (it raises when used) and replaced. One request at a
+ * time runs in a lane. */
+#ifndef PWS_PY_LANE_H
+#define PWS_PY_LANE_H
+
+#include "py/module.h"
+
+#include "engine/engine.h"
+
+typedef struct pws_lane pws_lane;
+
+/* Wait until one of `what` (PWS_READABLE, PWS_WRITABLE) has happened for the exchange
+ * in hand, or `timeout_ms` (0: none) has passed. Returns 1, 0 after the time-out, or -1
+ * with an exception set. Entered with the GIL held. */
+typedef int (*pws_lane_wait)(pws_lane *lane, unsigned what, int64_t timeout_ms);
+
+/* What a server gives all its lanes. Borrowed. */
+typedef struct {
+    pws_module *module;
+    pws_engine *engine;
+    PyObject *app;
+    PyObject *errors;        /* wsgi.errors */
+    PyObject *software;      /* SERVER_SOFTWARE */
+    PyObject *log_exception; /* called with a text and the exception */
+    PyObject *script_name;   /* SCRIPT_NAME of all requests, or "" */
+    bool multithread, multiprocess, sendfile;
+} pws_lane_config;
+
+/* The last few client addresses as Python strings. */
+#define PWS_ADDRESS_CACHE 16
+
+struct pws_lane {
+    const pws_lane_config *config;
+    pws_module *module;
+    pws_engine *engine;
+    pws_lane_wait wait;
+    PyObject **templates; /* one a listener */
+    /* Handed to the app. */
+    PyObject *start_response, *write, *early_hints, *input, *socket;
+    /* The request in hand. */
+    pws_exchange *x; /* NULL between requests */
+    PyObject *status,
+        *headers; /* a str and a tuple, of start_response; NULL: not called */
+    struct {
+        pws_peer peer;
+        PyObject *text;
+    } addresses[PWS_ADDRESS_CACHE];
+};
+
+/* Returns a lane to be freed with pws_lane_free, or NULL with an exception set. */
+pws_lane *pws_lane_new(const pws_lane_config *config, pws_lane_wait wait);
+void pws_lane_free(pws_lane *lane);
+
+/* Begin and end a request: attach the lane's objects, and take them from an app that
+ * has kept them. The end returns 0, or -1 with an exception set when a replacement
+ * could not be made. */
+void pws_lane_begin(pws_lane *lane, pws_exchange *x);
+int pws_lane_end(pws_lane *lane);
+
+#endif

@@ -1,0 +1,343 @@
+#include "py/response.h"
+
+#include "base/log.h"
+#include "engine/io.h"
+#include "py/file_wrapper.h"
+
+/* Headers of a response that need no memory of their own. */
+#define SMALL_COUNT 32
+
+/* Bytes to send beyond which the GIL is let go of. */
+#define SEND_WITHOUT_GIL (256 * 1024)
+
+int
+pws_text_read(PyObject *text, const char *what, pws_slice *slice)
+{
+    Py_ssize_t len;
+
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "%s is %s, not str", what,
+                     Py_TYPE(text)->tp_name);
+        return -1;
+    }
+    len = PyUnicode_GetLength(text); /* the function: it makes old strings ready */
+    if (len < 0) {
+        return -1;
+    }
+    if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) {
+        PyErr_Format(PyExc_ValueError, "%s has characters beyond Latin-1: %R", what,
+                     text);
+        return -1;
+    }
+    slice->at = (const char *)PyUnicode_1BYTE_DATA(text);
+    slice->len = (size_t)len;
+    return 0;
+}
+
+static int
+read_header(PyObject *pair, pws_header *header)
+{
+    if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+        PyErr_Format(PyExc_TypeError,
+                     "a response header is not a (name, value) tuple: %R", pair);
+        return -1;
+    }
+    if (pws_text_read(PyTuple_GET_ITEM(pair, 0), "a response header's name",
+                      &header->name) < 0) {
+        return -1;
+    }
+    return pws_text_read(PyTuple_GET_ITEM(pair, 1), "a response header's value",
+                         &header->value);
+}
+
+pws_header *
+pws_headers_read(PyObject *headers, pws_header *small, size_t small_room, size_t *count)
+{
+    pws_header *array = small;
+    Py_ssize_t n;
+
+    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
+        PyErr_Format(PyExc_TypeError, "response headers are %s, not list",
+                     Py_TYPE(headers)->tp_name);
+        return NULL;
+    }
+    n = PySequence_Fast_GET_SIZE(headers);
+    if ((size_t)n > small_room) {
+        array = PyMem_New(pws_header, (size_t)n);
+        if (array == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (read_header(PySequence_Fast_GET_ITEM(headers, i), &array[i]) < 0) {
+            if (array != small) {
+                PyMem_Free(array);
+            }
+            return NULL;
+        }
+    }
+    *count = (size_t)n;
+    return array;
+}
+
+int
+pws_response_start(pws_lane *lane, uint64_t known_length)
+{
+    pws_header small[SMALL_COUNT], *headers;
+    pws_slice status;
+    const char *why;
+    size_t count;
+    int rc;
+
+    if (lane->status == NULL) {
+        PyErr_SetString(PyExc_AssertionError,
+                        "the app has not called start_response before its first byte");
+        return -1;
+    }
+    if (pws_text_read(lane->status, "the response's status", &status) < 0) {
+        return -1;
+    }
+    headers = pws_headers_read(lane->headers, small, SMALL_COUNT, &count);
+    if (headers == NULL) {
+        return -1;
+    }
+    rc = pws_exchange_start(lane->x, status, headers, count, known_length, &why);
+    if (rc < 0 && why != NULL) {
+        PyErr_Format(PyExc_ValueError, "%s in the response %R %R", why, lane->status,
+                     lane->headers);
+    }
+    if (headers != small) {
+        PyMem_Free(headers);
+    }
+    return rc < 0 && why != NULL ? -1 : 0;
+}
+
+/* Send what the client takes, without the GIL when it is much. */
+static void
+flush(pws_lane *lane)
+{
+    if (lane->x->out.pending > SEND_WITHOUT_GIL) {
+        Py_BEGIN_ALLOW_THREADS(void)
+        pws_exchange_flush(lane->x);
+        Py_END_ALLOW_THREADS
+    }
+    else {
+        (void)pws_exchange_flush(lane->x);
+    }
+}
+
+/* There is no room for more before the client has read. Returns 0 or -1 with an
+ * exception. */
+static int
+wait_for_client(pws_lane *lane)
+{
+    pws_exchange *x = lane->x;
+    uint64_t had = x->sent;
+    int rc;
+
+    flush(lane);
+    if (x->gone || x->sent > had) {
+        return 0;
+    }
+    rc = lane->wait(lane, PWS_WRITABLE, lane->engine->config->send_timeout_ms);
+    if (rc == 0) {
+        x->gone = true; /* send_timeout: the client does not read */
+        pws_exchange_cut(x);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+/* Add body bytes; with `last`, nothing is asked for behind them. */
+static int
+add_bytes(pws_lane *lane, PyObject *bytes)
+{
+    pws_exchange *x = lane->x;
+    const char *data = PyBytes_AS_STRING(bytes);
+    size_t len = (size_t)PyBytes_GET_SIZE(bytes);
+
+    for (;;) {
+        int rc = pws_exchange_write(x, data, len, bytes);
+
+        if (rc == 1) {
+            Py_INCREF(bytes); /* comes back by pws_engine_released */
+        }
+        if (rc == PWS_IO_ERROR) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (rc != PWS_IO_AGAIN) {
+            return 0;
+        }
+        if (wait_for_client(lane) < 0) {
+            return -1;
+        }
+    }
+}
+
+static int
+check_bytes(PyObject *item)
+{
+    if (!PyBytes_Check(item)) {
+        PyErr_Format(PyExc_TypeError, "the app's response body has %s, not bytes",
+                     Py_TYPE(item)->tp_name);
+        return -1;
+    }
+    return 0;
+}
+
+int
+pws_response_write_bytes(pws_lane *lane, PyObject *bytes)
+{
+    if (check_bytes(bytes) < 0) {
+        return -1;
+    }
+    if (PyBytes_GET_SIZE(bytes) == 0) {
+        return 0;
+    }
+    if (lane->x->answer == PWS_ANSWER_NONE &&
+        pws_response_start(lane, PWS_LENGTH_UNKNOWN) < 0) {
+        return -1;
+    }
+    if (add_bytes(lane, bytes) < 0) {
+        return -1;
+    }
+    flush(lane);
+    return 0;
+}
+
+/* A list or tuple: all is there, so its length is known, and it goes out in one piece.
+ */
+static int
+send_sequence(pws_lane *lane, PyObject *sequence)
+{
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence);
+    uint64_t total = 0;
+
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(sequence, i);
+
+        if (check_bytes(item) < 0) {
+            return -1;
+        }
+        total += (uint64_t)PyBytes_GET_SIZE(item);
+    }
+    if (lane->x->answer == PWS_ANSWER_NONE && pws_response_start(lane, total) < 0) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence); i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(sequence, i);
+        int rc;
+
+        Py_INCREF(item); /* a wait may run code that changes the list */
+        rc = add_bytes(lane, item);
+        Py_DECREF(item);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+send_iterable(pws_lane *lane, PyObject *iterable)
+{
+    PyObject *iterator = PyObject_GetIter(iterable), *item;
+    int rc = 0;
+
+    if (iterator == NULL) {
+        return -1;
+    }
+    while (rc == 0 && (item = PyIter_Next(iterator)) != NULL) {
+        rc = pws_response_write_bytes(lane, item);
+        Py_DECREF(item);
+        if (lane->x->gone) {
+            break; /* nobody reads the rest */
+        }
+    }
+    Py_DECREF(iterator);
+    if (rc < 0 || PyErr_Occurred()) {
+        return -1;
+    }
+    if (lane->x->answer == PWS_ANSWER_NONE) {
+        return pws_response_start(lane, 0);
+    }
+    return 0;
+}
+
+/* Returns 1 when the file was sent natively, 0 when it is to be iterated, -1. */
+static int
+send_file(pws_lane *lane, PyObject *wrapper)
+{
+    pws_plain_file file;
+    int rc = pws_file_wrapper_plain(lane->module, wrapper, &file);
+
+    if (rc <= 0) {
+        return rc;
+    }
+    if (lane->x->answer == PWS_ANSWER_NONE &&
+        pws_response_start(lane, file.length) < 0) {
+        return -1;
+    }
+    if (lane->x->answer == PWS_ANSWER_STARTED && lane->x->frame == PWS_FRAME_CHUNKED) {
+        return 0; /* write() was used before, and no length is declared */
+    }
+    if (pws_exchange_send_file(lane->x, file.fd, file.offset, file.length) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    flush(lane);
+    if (lane->x->out.pending > 0 && pws_exchange_own_files(lane->x) < 0) {
+        PyErr_SetString(PyExc_OSError, "the file cannot be kept open");
+        return -1;
+    }
+    return 1;
+}
+
+static int
+send_body(pws_lane *lane, PyObject *result)
+{
+    if (PyList_CheckExact(result) || PyTuple_CheckExact(result)) {
+        return send_sequence(lane, result);
+    }
+    if (Py_TYPE(result) == lane->module->file_wrapper_type && lane->config->sendfile) {
+        int rc = send_file(lane, result);
+
+        if (rc != 0) {
+            return rc < 0 ? -1 : 0;
+        }
+    }
+    return send_iterable(lane, result);
+}
+
+/* Say in the log what the app has declared and not kept. */
+static void
+report_length(const pws_exchange *x, bool is_short)
+{
+    pws_slice method = pws_request_slice(&x->request, x->request.method);
+    pws_slice target = pws_request_slice(&x->request, x->request.target);
+
+    if (is_short || x->overrun) {
+        pws_log(PWS_LOG_ERROR,
+                "%.*s %.*s: the app's body is %s than its Content-Length",
+                (int)method.len, method.at, (int)target.len, target.at,
+                is_short ? "shorter" : "longer");
+    }
+}
+
+int
+pws_response_send(pws_lane *lane, PyObject *result)
+{
+    pws_exchange *x = lane->x;
+
+    if (send_body(lane, result) < 0) {
+        return -1;
+    }
+    if (x->answer == PWS_ANSWER_STARTED) {
+        report_length(x, pws_exchange_finish(x) < 0);
+    }
+    if (x->out.pending > SEND_WITHOUT_GIL) {
+        flush(lane);
+    }
+    return 0;
+}

@@ -1,0 +1,29 @@
+/* response.h - from what the app returned to the exchange. */
+#ifndef PWS_PY_RESPONSE_H
+#define PWS_PY_RESPONSE_H
+
+#include "py/lane.h"
+
+/* Start the response with what start_response was given. Returns 0 (also when the
+ * answer was claimed by somebody else: further writes are dropped), or -1 with an
+ * exception. */
+int pws_response_start(pws_lane *lane, uint64_t known_length);
+
+/* Write body bytes of an app and send them; waits for the client when much is waiting.
+ * Starts the response if need be. Returns 0 or -1 with an exception. */
+int pws_response_write_bytes(pws_lane *lane, PyObject *bytes);
+
+/* Send the whole of what the app returned. Returns 0 or -1 with an exception. */
+int pws_response_send(pws_lane *lane, PyObject *result);
+
+/* The strings of a list or tuple of (name, value) as slices, which borrow from it.
+ * Returns the array (`small`, which has room for `small_room`, or one to PyMem_Free),
+ * or NULL with an exception. */
+pws_header *pws_headers_read(PyObject *headers, pws_header *small, size_t small_room,
+                             size_t *count);
+
+/* The Latin-1 bytes of a str, borrowed from it. Returns 0 or -1 with an exception that
+ * names `what`. */
+int pws_text_read(PyObject *text, const char *what, pws_slice *slice);
+
+#endif

@@ -1,0 +1,190 @@
+"""From checked settings to a running server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pywsgiserve import _core
+from pywsgiserve._version import __version__
+from pywsgiserve.config import Config, ConfigError
+
+LINE_MAX = 8190
+FIELDS_MAX = 32768
+FIELD_SIZE_MAX = 8190
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class NativeConfig:
+    """What the core reads, under the names it reads."""
+
+    bind: tuple[str, ...]
+    backlog: int
+    worker_connections: int
+    keepalive: float
+    header_timeout: float
+    body_timeout: float
+    send_timeout: float
+    graceful_timeout: float
+    limit_request_line: int
+    limit_request_fields: int
+    limit_request_field_size: int
+    limit_request_body: int
+    request_buffering: bool
+    body_buffer_size: int
+    response_spool_limit: int
+    spool_dir: str | None
+    sendfile: bool
+    server_header: str
+    header_map: str
+    forwarder_headers: tuple[str, ...]
+    scheme_fields: tuple[tuple[str, str], ...]
+    forwarded_allow_ips: tuple[str, ...]
+    server_software: str
+    script_name: str
+
+
+def up_to(value: int, most: int) -> int:
+    """A limit as Gunicorn reads it: 0 and too much are the most there can be."""
+    return min(value, most) if value > 0 else most
+
+
+def spool_directory(config: Config) -> str | None:
+    """Where long bodies go; None, with a word in the log, when nothing is writable."""
+    if config.tmp_upload_dir is not None:
+        return config.tmp_upload_dir
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        log("WARNING", "No directory is writable: long bodies are kept in memory.")
+        return None
+
+
+def native(config: Config) -> NativeConfig:
+    return NativeConfig(
+        bind=config.bind,
+        backlog=config.backlog,
+        worker_connections=config.worker_connections,
+        keepalive=config.keepalive,
+        header_timeout=config.header_timeout,
+        body_timeout=config.body_timeout,
+        send_timeout=config.send_timeout,
+        graceful_timeout=config.graceful_timeout,
+        limit_request_line=up_to(config.limit_request_line, LINE_MAX),
+        limit_request_fields=up_to(config.limit_request_fields, FIELDS_MAX),
+        limit_request_field_size=config.limit_request_field_size or FIELD_SIZE_MAX,
+        limit_request_body=config.limit_request_body,
+        request_buffering=config.request_buffering,
+        body_buffer_size=config.body_buffer_size,
+        response_spool_limit=config.response_spool_limit,
+        spool_dir=spool_directory(config),
+        sendfile=config.sendfile,
+        server_header=config.server_header,
+        header_map=config.header_map,
+        forwarder_headers=config.forwarder_headers,
+        scheme_fields=tuple(
+            (name.upper().replace("-", "_"), value)
+            for name, value in config.secure_scheme_headers.items()
+        ),
+        forwarded_allow_ips=config.forwarded_allow_ips,
+        server_software=f"pywsgiserve/{__version__}",
+        script_name=os.environ.get("SCRIPT_NAME", ""),
+    )
+
+
+def log(level: str, text: str) -> None:
+    """One record of the error log, in Gunicorn's format, in one write."""
+    if sys.stderr is None:
+        return
+    now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    sys.stderr.write(f"[{now}] [{os.getpid()}] [{level}] {text}\n")
+    sys.stderr.flush()
+
+
+def log_exception(text: str, error: BaseException) -> None:
+    """The core calls this with whatever an app has raised."""
+    log("ERROR", text + "\n" + "".join(traceback.format_exception(error)).rstrip())
+
+
+# The servers of this process that run now; a child that an app forks lets go of them.
+running: list[_core.Server] = []
+
+
+def abandon_in_child() -> None:
+    for server in running:
+        server.abandon()
+
+
+os.register_at_fork(after_in_child=abandon_in_child)
+
+
+def describe(address: str) -> str:
+    return address if address.startswith("unix:") else f"http://{address}"
+
+
+@contextmanager
+def stopping_signals(server: _core.Server) -> Iterator[None]:
+    """SIGTERM stops gracefully, SIGINT at once; a second SIGINT interrupts the app too.
+
+    Only the main thread can have signal handlers; elsewhere the caller stops the server.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_term(signum: int, frame: object) -> None:
+        log("INFO", "Handling signal: term")
+        server.stop(graceful=True)
+
+    def on_int(signum: int, frame: object) -> None:
+        log("INFO", "Handling signal: int")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        server.stop(graceful=False)
+
+    previous = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, on_term),
+        signal.SIGINT: signal.signal(signal.SIGINT, on_int),
+    }
+    previous_fd = signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous_fd)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def run(app: App, **settings: Any) -> None:
+    """Serve `app` in this process until SIGTERM or SIGINT.
+
+    Settings are those of `pywsgiserve.config.Config`; one that is wrong raises
+    `ConfigError`.
+    """
+    if not callable(app):
+        raise ConfigError(f"app: expected a WSGI callable, got {app!r}")
+    config = Config.from_settings(settings)
+    try:
+        server = _core.Server(native(config), log_exception)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    running.append(server)
+    try:
+        with stopping_signals(server):
+            where = ",".join(describe(address) for address in server.addresses)
+            log("INFO", f"Listening at: {where} ({os.getpid()})")
+            server.serve(app)
+        log("INFO", "Shutting down")
+    finally:
+        running.remove(server)
+        server.close()
