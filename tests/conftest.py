@@ -1,0 +1,123 @@
+"""Fixtures for black-box tests: `serve` starts a server of one's own, `standing` shares one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process import Server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "heavy: takes more than some twenty seconds")
+    config.addinivalue_line("markers", "timeout: seconds (pytest-timeout)")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextlib.contextmanager
+def running(
+    app: str,
+    *,
+    env: Mapping[str, str] = {},
+    pass_fds: tuple[int, ...] = (),
+    nofile: int = 0,
+    killed: bool = False,
+    **settings: Any,
+) -> Iterator[Server]:
+    """A server for the length of a with block; judged at its end.
+
+    killed=True is for a test that ends the process itself, and judges that end itself.
+    """
+    server = Server(app, settings, env=env, pass_fds=pass_fds, nofile=nofile)
+    try:
+        server.wait_until_listening()
+        yield server
+    except BaseException as error:
+        try:
+            server.finish(killed and not server.alive())
+        except AssertionError as also:
+            raise also from error
+        print(f"--- stderr of {app} ---\n{server.stderr}")
+        raise
+    server.finish(killed)
+
+
+@pytest.fixture
+def serve() -> Callable[..., contextlib.AbstractContextManager[Server]]:
+    """serve(app_name, **settings): a context manager with a server of the test's own."""
+    return running
+
+
+class Standing:
+    """Servers that many tests share, one for each app and settings."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, Server] = {}
+        self.used: set[str] = set()
+
+    def __call__(self, app: str, **settings: Any) -> Server:
+        key = json.dumps([app, settings], sort_keys=True)
+        server = self._servers.get(key)
+        if server is None:
+            server = Server(app, settings)
+            try:
+                server.wait_until_listening()
+            except BaseException:
+                server.finish(killed=not server.alive())
+                raise
+            self._servers[key] = server
+        self.used.add(key)
+        return server
+
+    def check_used(self) -> None:
+        """Blame a death or a report on the test that has just used the server."""
+        for key in self.used:
+            try:
+                self._servers[key].check()
+            except AssertionError:
+                server = self._servers.pop(key)
+                with contextlib.suppress(AssertionError):
+                    server.finish()
+                raise
+        self.used.clear()
+
+    def finish(self) -> None:
+        for server in self._servers.values():
+            server.finish()
+
+
+@pytest.fixture(scope="session")
+def standing_servers() -> Iterator[Standing]:
+    servers = Standing()
+    yield servers
+    servers.finish()
+
+
+@pytest.fixture
+def standing(standing_servers: Standing) -> Iterator[Standing]:
+    """standing(app_name, **settings): a running server, shared with other tests."""
+    standing_servers.used.clear()
+    yield standing_servers
+    standing_servers.check_used()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """An empty directory with a name short enough for a Unix socket in it."""
+    with tempfile.TemporaryDirectory(prefix="pws") as name:
+        yield Path(name)
+
+
+@pytest.fixture(params=["whole", "each byte", "with another request behind it"])
+def manner(request: pytest.FixtureRequest) -> str:
+    """How the bytes of a raw request travel."""
+    return str(request.param)

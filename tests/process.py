@@ -1,0 +1,294 @@
+"""A server as a real process: started, listened to, stopped, and inspected when it ends."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.client import DEADLINE_S, SANITIZED, Client
+
+ROOT = Path(__file__).parent.parent
+START_S = 120.0 if SANITIZED else 20.0
+STOP_S = 120.0 if SANITIZED else 20.0
+DISASTERS = ("Sanitizer", "runtime error:", "Fatal Python error")
+LISTENING = re.compile(
+    r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[(\d+)\] \[INFO\] "
+    r"Listening at: (\S+) \((\d+)\)$",
+    re.MULTILINE,
+)
+
+
+class ServerFailed(AssertionError):
+    """The process did something no test allows: a report, a death, a leftover."""
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a server process, set up for the build under test."""
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+    env.pop("SCRIPT_NAME", None)
+    env.update(extra)
+    if SANITIZED:
+        from tests.sanitizer import server_env  # Only there in that build's tree.
+
+        env = dict(server_env(env))
+    return env
+
+
+def group_members(group: int) -> list[int]:
+    """The living processes of a process group; zombies are dead."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = Path(f"/proc/{entry}/stat").read_text()
+        except OSError:
+            continue
+        state, _, pgrp = stat.rpartition(")")[2].split()[:3]
+        if int(pgrp) == group and state not in "ZX":
+            found.append(int(entry))
+    return found
+
+
+class Server:
+    """A running server process and the means to talk to it."""
+
+    def __init__(
+        self,
+        app: str,
+        settings: Mapping[str, Any],
+        *,
+        env: Mapping[str, str] = {},
+        pass_fds: Iterable[int] = (),
+        nofile: int = 0,
+    ) -> None:
+        self._lines = threading.Condition()
+        self._stderr = ""
+        self._ended = False
+        self.checked = False
+        # A test on a busy machine may pause for longer than the default keepalive.
+        settings = {"bind": "127.0.0.1:0", "keepalive": 60, **settings}
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.launch",
+                app,
+                json.dumps(settings),
+                json.dumps({"nofile": nofile}),
+            ],
+            cwd=ROOT,
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )
+        self.pid = self.process.pid
+        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._reader.start()
+        self.addresses: list[str] = []
+
+    def _read_stderr(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stream:
+            while data := os.read(stream.fileno(), 65536):
+                with self._lines:
+                    self._stderr += data.decode("utf-8", "backslashreplace")
+                    self._lines.notify_all()
+        with self._lines:
+            self._ended = True
+            self._lines.notify_all()
+
+    @property
+    def stderr(self) -> str:
+        """What the process has written to stderr so far."""
+        with self._lines:
+            return self._stderr
+
+    def wait_for(self, pattern: str, deadline_s: float = DEADLINE_S) -> re.Match[str]:
+        """Wait until stderr holds the pattern."""
+        compiled = re.compile(pattern, re.MULTILINE)
+        end = time.monotonic() + deadline_s
+        with self._lines:
+            while (found := compiled.search(self._stderr)) is None:
+                left = end - time.monotonic()
+                if self._ended or left <= 0 or not self._lines.wait(left):
+                    raise ServerFailed(f"{pattern!r} is not in stderr:\n{self._stderr}")
+        return found
+
+    def wait_until_listening(self) -> None:
+        found = self.wait_for(LISTENING.pattern, START_S)
+        assert int(found[1]) == int(found[3]) == self.pid
+        self.addresses = found[2].split(",")
+        if SANITIZED:
+            from tests.sanitizer import maps_the_right_build
+
+            assert maps_the_right_build(self.pid), "the ordinary build was started"
+
+    @property
+    def url(self) -> str:
+        """The first address, as a URL."""
+        return self.addresses[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def connect(self, address: str = "", receive_buffer: int = 0) -> Client:
+        """A new connection to the first or the given address."""
+        address = address or self.url
+        unix = address.startswith("unix:")
+        family = (
+            socket.AF_UNIX if unix else socket.AF_INET6 if "[" in address
+            else socket.AF_INET
+        )  # fmt: skip
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.settimeout(DEADLINE_S)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            if unix:
+                sock.connect(address.removeprefix("unix:"))
+            else:
+                host, _, port = address.removeprefix("http://").rpartition(":")
+                sock.connect((host.strip("[]"), int(port)))
+        except BaseException:
+            sock.close()
+            raise
+        return Client(sock)
+
+    def rss_kib(self) -> int:
+        """Resident memory of the process."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+    def cpu_s(self) -> float:
+        """CPU time the process has used."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def wait(self) -> int:
+        """Wait for the end that the test has asked for; returns the exit code."""
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            raise ServerFailed(
+                f"the server did not end in {STOP_S} s:\n{self.stderr}"
+            ) from None
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Send a signal to the process and wait for its end."""
+        if self.alive():
+            self.process.send_signal(signum)
+        return self.wait()
+
+    def check(self) -> None:
+        """Raise when the process died or reported something; leave it running."""
+        code = self.process.poll()
+        if code is not None:
+            self._reader.join(5)
+            raise ServerFailed(f"died unasked, exit code {code}:\n{self.stderr}")
+        self._check_reports()
+
+    def _check_reports(self) -> None:
+        stderr = self.stderr
+        for sign in DISASTERS:
+            if sign in stderr:
+                raise ServerFailed(f"{sign!r} in stderr:\n{stderr}")
+
+    def finish(self, killed: bool = False) -> None:
+        """End it and judge it; kills what is left, then fails for it."""
+        if self.checked:
+            return
+        self.checked = True
+        ended_unasked = not killed and not self.alive()
+        problems = []
+        try:
+            if killed:
+                self.wait()
+            else:
+                code = self.stop()
+                if ended_unasked:
+                    problems.append(f"died unasked, exit code {code}")
+                elif code != 0:
+                    problems.append(f"exit code {code} after SIGTERM")
+        except ServerFailed:
+            problems.append(f"did not end in {STOP_S} s after SIGTERM")
+            self.process.send_signal(signal.SIGABRT)  # faulthandler shows the stacks
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        left = self._wait_for_group()
+        if left:
+            problems.append(f"left processes behind: {left}")
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+        self._reader.join(DEADLINE_S)
+        if problems:
+            raise ServerFailed("; ".join(problems) + f":\n{self.stderr}")
+        if not killed:
+            self._check_reports()
+
+    def _wait_for_group(self) -> list[int]:
+        end = time.monotonic() + DEADLINE_S
+        while left := group_members(self.pid):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.01)
+        return left
+
+
+class Pipe:
+    """A named pipe between a test and an app, with deadlines on the test's side."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def write(self, text: str) -> None:
+        """Write once the app has opened the pipe for reading."""
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+                break
+            except OSError as error:
+                if error.errno != errno.ENXIO or time.monotonic() > end:
+                    raise
+                os.sched_yield()
+        with os.fdopen(fd, "w") as pipe:
+            pipe.write(text)
+
+    def read(self) -> str:
+        """Wait until the app has written something."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert select.select([fd], [], [], DEADLINE_S)[0], f"nothing in {self.path}"
+            return os.read(fd, 65536).decode()
+        finally:
+            os.close(fd)
