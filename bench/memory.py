@@ -1,0 +1,29 @@
+"""Memory of an idle keep-alive connection: how much more is in RAM with many of them."""
+
+from __future__ import annotations
+
+import time
+
+from bench.client import Client
+from bench.measure import idle_connections
+from bench.peers import Peer
+from bench.process import Machine, running
+from bench.workloads import Workload
+
+CONNECTIONS = 5_000
+_WARM_UP = 1_000
+_SETTLE_SECONDS = 1
+
+
+def a_connection(peer: Peer, workload: Workload, machine: Machine) -> float:
+    """Bytes of the server's RSS for a connection that made a request and now waits."""
+    with running(peer, workload, machine) as server:
+        client = Client(server.port)
+        for _ in range(_WARM_UP):
+            client.exchange(workload.requests[0])
+        before = server.memory()
+        with idle_connections(server, CONNECTIONS):
+            time.sleep(_SETTLE_SECONDS)  # threads and collectors come to rest
+            after = server.memory()
+        client.close()
+    return (after - before) / CONNECTIONS

@@ -1,0 +1,87 @@
+"""Aligned text and markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.measure import Row
+from bench.peers import Peer
+from bench.stats import Estimate
+from bench.workloads import Workload
+
+
+def drawn(cells: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
+    """A table whose first row is its heading and whose first column is text."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = []
+    for number, row in enumerate(cells):
+        padded = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        padded[0] = row[0].ljust(widths[0])
+        line = "  ".join(padded)
+        lines.append("| " + " | ".join(padded) + " |" if markdown else line)
+        if number == 0:
+            rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+            plain = "-" * (sum(widths) + 2 * (len(widths) - 1))
+            lines.append("| " + " | ".join(rule) + " |" if markdown else plain)
+    return "\n".join(lines)
+
+
+def in_short(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def ratio(found: Estimate | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.value:.2f}x [{found.low:.2f}-{found.high:.2f}]"
+
+
+def overview(
+    rows: Sequence[Row],
+    workloads: Sequence[Workload],
+    peers: Sequence[Peer],
+    app_us: dict[str, float],
+    against: str,
+) -> list[list[str]]:
+    """Workloads by servers: CPU time a request, and its ratio to one of the servers."""
+    found = {(row.workload, row.peer): row for row in rows}
+    cells = [["us a request", "app alone", *(peer.name for peer in peers)]]
+    for workload in workloads:
+        base = found[workload.name, against]
+        line = [workload.name, in_short(app_us[workload.name])]
+        line += [_compared(found[workload.name, peer.name], base) for peer in peers]
+        cells.append(line)
+    return cells
+
+
+def _compared(row: Row, base: Row) -> str:
+    if not row.valid:
+        return "invalid"
+    cell = in_short(row.cpu_us) + ("~" if row.noisy else "")
+    to_base = row.ratio_to(base) if base.valid else None
+    return f"{cell} {to_base.value:.2f}x" if to_base else cell
+
+
+def details(rows: Sequence[Row], floor: Row | None) -> list[list[str]]:
+    """One workload: everything that was measured, a line a server."""
+    heading = "server, us a request, to the floor [95 %], requests/s, busy"
+    heading += ", p50 us, p99 us, rounds"
+    cells = [heading.split(", ")]
+    for row in rows:
+        if not row.valid:
+            continue
+        used = row.used
+        middle = sorted(used, key=lambda sample: sample.cpu_us)[len(used) // 2]
+        cells.append(
+            [
+                row.peer + (" ~" if row.noisy else ""),
+                in_short(row.cpu_us),
+                ratio(row.ratio_to(floor)) if floor else "-",
+                f"{middle.rps:.0f}",
+                f"{middle.busy:.0%}",
+                f"{middle.p50_us:.0f}" if middle.p50_us else "-",
+                f"{middle.p99_us:.0f}" if middle.p99_us else "-",
+                f"{len(used)} of {len(row.samples)}",
+            ]
+        )
+    return cells
