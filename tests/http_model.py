@@ -242,9 +242,9 @@ def judge(
     body, length = read_framing(fields, minor)
     expect = read_expect(fields, minor) and body != "none"
     script_name, https = judge_names(fields, rules)
-    if target.lower().startswith(b"https:") and form == "absolute":
-        if rules.peer == "stranger" and not https:
-            raise Refused(400)  # RFC 9110 7.4
+    plain = form != "absolute" or not target.lower().startswith(b"https:")
+    if not plain and rules.peer == "stranger" and not https:
+        raise Refused(400)  # RFC 9110 7.4
     if rules.body and length > rules.body:
         raise Refused(413)
     return {

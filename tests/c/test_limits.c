@@ -2,7 +2,6 @@
 #include "peer.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static rig r;
 static peer p;
