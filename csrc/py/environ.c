@@ -39,29 +39,29 @@ new_text(pws_module *module, pws_slice s)
     return text;
 }
 
-/* Set environ[key], taking `value`; NULL is passed on as a failure. */
+/* Set env[key], taking `value`; NULL is passed on as a failure. */
 static int
-set_taken(PyObject *environ, PyObject *key, PyObject *value)
+set_taken(PyObject *env, PyObject *key, PyObject *value)
 {
     int rc;
 
     if (value == NULL) {
         return -1;
     }
-    rc = PyDict_SetItem(environ, key, value);
+    rc = PyDict_SetItem(env, key, value);
     Py_DECREF(value);
     return rc;
 }
 
 static int
-set_bytes(pws_lane *lane, PyObject *environ, PyObject *key, pws_slice s)
+set_bytes(pws_lane *lane, PyObject *env, PyObject *key, pws_slice s)
 {
-    return set_taken(environ, key, new_text(lane->module, s));
+    return set_taken(env, key, new_text(lane->module, s));
 }
 
 /* SERVER_NAME and SERVER_PORT are where we listen, as Gunicorn has it. */
 static int
-set_listener(const pws_lane *lane, PyObject *environ, const pws_listener *listener)
+set_listener(const pws_lane *lane, PyObject *env, const pws_listener *listener)
 {
     pws_module *module = lane->module;
     char host[PWS_HOST_ROOM];
@@ -69,16 +69,15 @@ set_listener(const pws_lane *lane, PyObject *environ, const pws_listener *listen
 
     if (pws_listener_is_unix(listener)) {
         /* A Unix peer has no address; name and port come from each request's Host. */
-        return PyDict_SetItem(environ, PWS_NAME(module, REMOTE_ADDR),
+        return PyDict_SetItem(env, PWS_NAME(module, REMOTE_ADDR),
                               PWS_NAME(module, empty));
     }
     memcpy(&own, &listener->address.sa, sizeof(own));
     pws_peer_host(&own, host);
-    if (set_taken(environ, PWS_NAME(module, SERVER_NAME), PyUnicode_FromString(host)) <
-        0) {
+    if (set_taken(env, PWS_NAME(module, SERVER_NAME), PyUnicode_FromString(host)) < 0) {
         return -1;
     }
-    return set_taken(environ, PWS_NAME(module, SERVER_PORT),
+    return set_taken(env, PWS_NAME(module, SERVER_PORT),
                      PyUnicode_FromFormat("%u", pws_peer_port(&own)));
 }
 
@@ -107,22 +106,22 @@ pws_environ_template(const pws_lane *lane, const pws_listener *listener)
         {PWS_NAME(module, wsgi_url_scheme), PWS_NAME(module, http)},
         {PWS_NAME(module, gunicorn_socket), lane->socket},
     };
-    PyObject *environ = PyDict_New();
+    PyObject *env = PyDict_New();
 
-    if (environ == NULL ||
-        set_taken(environ, PWS_NAME(module, wsgi_version),
-                  Py_BuildValue("(ii)", 1, 0)) < 0 ||
-        set_listener(lane, environ, listener) < 0) {
-        Py_XDECREF(environ);
+    if (env == NULL ||
+        set_taken(env, PWS_NAME(module, wsgi_version), Py_BuildValue("(ii)", 1, 0)) <
+            0 ||
+        set_listener(lane, env, listener) < 0) {
+        Py_XDECREF(env);
         return NULL;
     }
     for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++) {
-        if (PyDict_SetItem(environ, constants[i].key, constants[i].value) < 0) {
-            Py_DECREF(environ);
+        if (PyDict_SetItem(env, constants[i].key, constants[i].value) < 0) {
+            Py_DECREF(env);
             return NULL;
         }
     }
-    return environ;
+    return env;
 }
 
 /* ---- This request ---- */
@@ -147,28 +146,27 @@ method_text(pws_lane *lane, pws_slice method)
 }
 
 static int
-set_method(pws_lane *lane, PyObject *environ, const pws_request *req)
+set_method(pws_lane *lane, PyObject *env, const pws_request *req)
 {
     pws_slice method = pws_request_slice(req, req->method);
 
     if (method.len == 3 && memcmp(method.at, "GET", 3) == 0) {
         return 0; /* as in the template */
     }
-    return set_taken(environ, PWS_NAME(lane->module, REQUEST_METHOD),
+    return set_taken(env, PWS_NAME(lane->module, REQUEST_METHOD),
                      method_text(lane, method));
 }
 
 /* Cut SCRIPT_NAME off the path: it names where the app is mounted. */
 static int
-cut_script_name(pws_lane *lane, PyObject *environ, const pws_request *req,
-                pws_slice *path)
+cut_script_name(pws_lane *lane, PyObject *env, const pws_request *req, pws_slice *path)
 {
     PyObject *text = lane->config->script_name;
     pws_slice name;
 
     if (req->script_name.len > 0) {
         name = pws_request_slice(req, req->script_name);
-        if (set_bytes(lane, environ, PWS_NAME(lane->module, SCRIPT_NAME), name) < 0) {
+        if (set_bytes(lane, env, PWS_NAME(lane->module, SCRIPT_NAME), name) < 0) {
             return -1;
         }
     }
@@ -208,7 +206,7 @@ decoded_text(pws_lane *lane, pws_slice path)
 }
 
 static int
-set_target(pws_lane *lane, PyObject *environ, const pws_request *req)
+set_target(pws_lane *lane, PyObject *env, const pws_request *req)
 {
     pws_module *module = lane->module;
     pws_slice path = pws_request_slice(req, req->path);
@@ -217,27 +215,26 @@ set_target(pws_lane *lane, PyObject *environ, const pws_request *req)
         req->script_name.len > 0 || PyUnicode_GET_LENGTH(lane->config->script_name) > 0;
     int rc;
 
-    if (target == NULL ||
-        PyDict_SetItem(environ, PWS_NAME(module, RAW_URI), target) < 0 ||
-        PyDict_SetItem(environ, PWS_NAME(module, REQUEST_URI), target) < 0 ||
-        (mounted && cut_script_name(lane, environ, req, &path) < 0)) {
+    if (target == NULL || PyDict_SetItem(env, PWS_NAME(module, RAW_URI), target) < 0 ||
+        PyDict_SetItem(env, PWS_NAME(module, REQUEST_URI), target) < 0 ||
+        (mounted && cut_script_name(lane, env, req, &path) < 0)) {
         Py_XDECREF(target);
         return -1;
     }
     if (path.len == req->target.len && !req->path_escaped) {
-        rc = PyDict_SetItem(environ, PWS_NAME(module, PATH_INFO), target);
+        rc = PyDict_SetItem(env, PWS_NAME(module, PATH_INFO), target);
     }
     else if (path.len == 0 && req->form == PWS_TARGET_ABSOLUTE && !mounted) {
-        rc = set_bytes(lane, environ, PWS_NAME(module, PATH_INFO), PWS_SLICE("/"));
+        rc = set_bytes(lane, env, PWS_NAME(module, PATH_INFO), PWS_SLICE("/"));
     }
     else {
-        rc = set_taken(environ, PWS_NAME(module, PATH_INFO),
+        rc = set_taken(env, PWS_NAME(module, PATH_INFO),
                        req->path_escaped ? decoded_text(lane, path)
                                          : new_text(module, path));
     }
     Py_DECREF(target);
     if (rc == 0 && req->query.len > 0) {
-        rc = set_bytes(lane, environ, PWS_NAME(module, QUERY_STRING),
+        rc = set_bytes(lane, env, PWS_NAME(module, QUERY_STRING),
                        pws_request_slice(req, req->query));
     }
     return rc;
@@ -289,20 +286,19 @@ key_of(pws_module *module, pws_slice name)
 /* Set a field that may be there already: values are joined by a comma, as Gunicorn
  * does. */
 static int
-set_or_join(PyObject *environ, PyObject *key, PyObject *value)
+set_or_join(PyObject *env, PyObject *key, PyObject *value)
 {
-    PyObject *there = PyDict_GetItemWithError(environ, key), *joined;
+    PyObject *there = PyDict_GetItemWithError(env, key), *joined;
 
     if (there == NULL) {
-        return PyErr_Occurred() ? -1 : PyDict_SetItem(environ, key, value);
+        return PyErr_Occurred() ? -1 : PyDict_SetItem(env, key, value);
     }
     joined = PyUnicode_FromFormat("%U,%U", there, value);
-    return set_taken(environ, key, joined);
+    return set_taken(env, key, joined);
 }
 
 static int
-set_field(pws_lane *lane, PyObject *environ, const pws_request *req,
-          const pws_field *field)
+set_field(pws_lane *lane, PyObject *env, const pws_request *req, const pws_field *field)
 {
     pws_module *module = lane->module;
     PyObject *value, *key;
@@ -317,7 +313,7 @@ set_field(pws_lane *lane, PyObject *environ, const pws_request *req,
     }
     if (field->id == PWS_FIELD_UNKNOWN) {
         key = key_of(module, pws_request_slice(req, field->name));
-        rc = key != NULL ? set_or_join(environ, key, value) : -1;
+        rc = key != NULL ? set_or_join(env, key, value) : -1;
         Py_XDECREF(key);
     }
     else {
@@ -325,8 +321,8 @@ set_field(pws_lane *lane, PyObject *environ, const pws_request *req,
               : field->id == PWS_FIELD_CONTENT_LENGTH ? PWS_NAME(module, CONTENT_LENGTH)
                                                       : module->field_keys[field->id];
         rc = (req->repeated >> field->id & 1) != 0 || req->has_underscores
-                 ? set_or_join(environ, key, value)
-                 : PyDict_SetItem(environ, key, value);
+                 ? set_or_join(env, key, value)
+                 : PyDict_SetItem(env, key, value);
     }
     Py_DECREF(value);
     return rc;
@@ -388,7 +384,7 @@ number_text(unsigned n)
 
 /* A Unix listener has no name of its own: the client's Host names the server. */
 static int
-set_name_from_host(pws_lane *lane, PyObject *environ, const pws_request *req,
+set_name_from_host(pws_lane *lane, PyObject *env, const pws_request *req,
                    const pws_listener *listener)
 {
     pws_module *module = lane->module;
@@ -413,27 +409,27 @@ set_name_from_host(pws_lane *lane, PyObject *environ, const pws_request *req,
             host.len = (size_t)(colon - host.at);
         }
     }
-    if (set_bytes(lane, environ, PWS_NAME(module, SERVER_NAME), host) < 0) {
+    if (set_bytes(lane, env, PWS_NAME(module, SERVER_NAME), host) < 0) {
         return -1;
     }
-    return set_bytes(lane, environ, PWS_NAME(module, SERVER_PORT), port);
+    return set_bytes(lane, env, PWS_NAME(module, SERVER_PORT), port);
 }
 
 static int
-set_peer(pws_lane *lane, PyObject *environ, const pws_request *req, const pws_conn *c)
+set_peer(pws_lane *lane, PyObject *env, const pws_request *req, const pws_conn *c)
 {
     pws_module *module = lane->module;
     PyObject *address;
 
     if (c->peer.any.sa_family != AF_INET && c->peer.any.sa_family != AF_INET6) {
-        return set_name_from_host(lane, environ, req, c->listener);
+        return set_name_from_host(lane, env, req, c->listener);
     }
     address = address_text(lane, &c->peer);
     if (address == NULL ||
-        PyDict_SetItem(environ, PWS_NAME(module, REMOTE_ADDR), address) < 0) {
+        PyDict_SetItem(env, PWS_NAME(module, REMOTE_ADDR), address) < 0) {
         return -1;
     }
-    return set_taken(environ, PWS_NAME(module, REMOTE_PORT),
+    return set_taken(env, PWS_NAME(module, REMOTE_PORT),
                      number_text(pws_peer_port(&c->peer)));
 }
 
@@ -443,35 +439,35 @@ pws_environ_new(pws_lane *lane)
     pws_module *module = lane->module;
     const pws_conn *c = lane->x->conn;
     const pws_request *req = &lane->x->request;
-    PyObject *environ = PyDict_Copy(lane->templates[c->listener->index]);
+    PyObject *env = PyDict_Copy(lane->templates[c->listener->index]);
 
-    if (environ == NULL) {
+    if (env == NULL) {
         return NULL;
     }
-    if (set_method(lane, environ, req) < 0 || set_target(lane, environ, req) < 0 ||
-        set_peer(lane, environ, req, c) < 0) {
+    if (set_method(lane, env, req) < 0 || set_target(lane, env, req) < 0 ||
+        set_peer(lane, env, req, c) < 0) {
         goto failed;
     }
     for (uint32_t i = 0; i < req->field_count; i++) {
-        if (set_field(lane, environ, req, &req->fields[i]) < 0) {
+        if (set_field(lane, env, req, &req->fields[i]) < 0) {
             goto failed;
         }
     }
     if (req->authority.len > 0 &&
-        set_bytes(lane, environ, PWS_NAME(module, HTTP_HOST),
+        set_bytes(lane, env, PWS_NAME(module, HTTP_HOST),
                   pws_request_slice(req, req->authority)) < 0) {
         goto failed;
     }
-    if (req->minor == 0 && PyDict_SetItem(environ, PWS_NAME(module, SERVER_PROTOCOL),
+    if (req->minor == 0 && PyDict_SetItem(env, PWS_NAME(module, SERVER_PROTOCOL),
                                           PWS_NAME(module, http_1_0)) < 0) {
         goto failed;
     }
-    if (req->https && PyDict_SetItem(environ, PWS_NAME(module, wsgi_url_scheme),
+    if (req->https && PyDict_SetItem(env, PWS_NAME(module, wsgi_url_scheme),
                                      PWS_NAME(module, https)) < 0) {
         goto failed;
     }
-    return environ;
+    return env;
 failed:
-    Py_DECREF(environ);
+    Py_DECREF(env);
     return NULL;
 }
