@@ -138,6 +138,7 @@ open_unix(pws_listener *listener, const pws_address *address, int backlog, char 
     }
     listener->device = st.st_dev;
     listener->inode = st.st_ino;
+    listener->owner = getpid();
     return 0;
 }
 
@@ -180,8 +181,8 @@ pws_listener_close(pws_listener *listener)
         close(listener->fd);
         listener->fd = -1;
     }
-    if (listener->inode != 0 && lstat(path, &st) == 0 && st.st_ino == listener->inode &&
-        st.st_dev == listener->device) {
+    if (listener->inode != 0 && listener->owner == getpid() && lstat(path, &st) == 0 &&
+        st.st_ino == listener->inode && st.st_dev == listener->device) {
         unlink(path);
     }
     listener->inode = 0;

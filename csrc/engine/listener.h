@@ -18,6 +18,7 @@ typedef struct {
     pws_address address; /* as the kernel says, so with the real port */
     dev_t device;        /* of the socket file we made */
     ino_t inode;         /* 0: we made none */
+    pid_t owner;         /* the process that may remove it */
 } pws_listener;
 
 /* Bind and listen, or adopt an inherited descriptor. A Unix socket file of a server

@@ -29,9 +29,20 @@ int
 pws_inline_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
 {
     pws_engine *e = lane->engine;
+    int64_t deadline_ms = PWS_NEVER;
+    pws_clock now;
     int rc;
 
+    pws_clock_read(&now);
+    if (timeout_ms > 0) {
+        deadline_ms = now.now_ms + timeout_ms;
+    }
     do {
+        /* Signals end a wait, not the time for it. */
+        if (deadline_ms != PWS_NEVER && deadline_ms <= now.now_ms) {
+            return 0;
+        }
+        timeout_ms = deadline_ms != PWS_NEVER ? deadline_ms - now.now_ms : 0;
         Py_BEGIN_ALLOW_THREADS
         pws_lease_take(&e->lease);
         rc = pws_engine_wait(e, lane->x, what, timeout_ms);
@@ -41,6 +52,7 @@ pws_inline_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
         if (rc < 0 && PyErr_CheckSignals() < 0) {
             return -1;
         }
+        pws_clock_read(&now);
     } while (rc < 0);
     return rc;
 }

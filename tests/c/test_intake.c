@@ -56,7 +56,7 @@ send_length(size_t len, size_t with_head)
     size_t head;
 
     snprintf(fields, sizeof(fields), "Content-Length: %zu\r\n", len);
-    head = strlen(strcpy(all, request("POST", "/", fields)));
+    head = (size_t)snprintf(all, 200, "%s", request("POST", "/", fields));
     memcpy(all + head, data, len);
     peer_send_bytes(&p, all, head + with_head);
     for (int i = 0; i < 3; i++) {

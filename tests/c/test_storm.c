@@ -26,41 +26,42 @@ random_below(size_t n)
     return (size_t)rand() % n;
 }
 
+#define POST(target) "POST " target " HTTP/1.1\r\nHost: x\r\n"
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: x\r\n\r\n"
+#define CHUNKED "Transfer-Encoding: chunked\r\n\r\n"
+
 /* Something that a client may send: good, bad, or a part of it. */
 static size_t
-random_input(char *at)
+random_input(char *at, size_t room)
 {
     static const char *const inputs[] = {
-        "GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
-        "GET /b HTTP/1.1\r\nHost: x\r\n\r\nGET /c HTTP/1.1\r\nHost: x\r\n\r\n",
-        "POST /d HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
-        "POST /e HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
-        "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-        "POST /f HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "
-        "3\r\n\r\n",
+        GET("/a"),
+        GET("/b") GET("/c"),
+        POST("/d") "Content-Length: 5\r\n\r\nhello",
+        POST("/e") CHUNKED "3\r\nabc\r\n0\r\n\r\n",
+        POST("/f") "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
         "GET /g HTTP/1.0\r\n\r\n",
         "GET /h HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "HEAD /i HTTP/1.1\r\nHost: x\r\n\r\n",
         "nonsense\r\n\r\n",
-        "POST /j HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        POST("/j") CHUNKED "zz\r\n",
     };
-    size_t kind = random_below(13), len;
+    size_t kind = random_below(12), len = 0, body;
 
     if (kind < 10) {
-        len = strlen(strcpy(at, inputs[kind]));
-        return rand() % 4 == 0 ? random_below(len + 1) : len;
+        len = (size_t)snprintf(at, room, "%s", inputs[kind]);
     }
-    if (kind == 10) {
-        len = random_below(300000);
-        kind = (size_t)sprintf(
-            at, "POST /k HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", len);
-        memset(at + kind, 'k', len);
-        return rand() % 2 == 0 ? kind + len : kind + random_below(len + 1);
+    else if (kind == 10) {
+        body = random_below(300000);
+        len =
+            (size_t)snprintf(at, room, POST("/k") "Content-Length: %zu\r\n\r\n", body);
+        memset(at + len, 'k', body);
+        len += body;
     }
-    for (len = 0; kind == 11 && len < 3000;) {
-        len += (size_t)sprintf(at + len, "GET /l HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (kind == 11 && len < 3000) {
+        len += (size_t)snprintf(at + len, room - len, GET("/l"));
     }
-    return len;
+    return rand() % 4 == 0 ? random_below(len + 1) : len;
 }
 
 static void
@@ -97,7 +98,8 @@ act_as_client(size_t i)
         }
         return;
     default:
-        (void)send(p->fd, input, random_input(input), MSG_DONTWAIT | MSG_NOSIGNAL);
+        (void)send(p->fd, input, random_input(input, sizeof(input)),
+                   MSG_DONTWAIT | MSG_NOSIGNAL);
         return;
     }
 }
