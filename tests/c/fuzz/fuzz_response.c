@@ -76,6 +76,9 @@ is_clean(const pws_response *r)
         !pws_is_digit(s.at[2]) || s.at[3] != ' ' || has_control(s)) {
         return false;
     }
+    if (s.at[0] == '1' && memcmp(s.at, "101", 3) != 0 && !r->interim) {
+        return false;
+    }
     for (size_t i = 0; i < r->field_count; i++) {
         if (!is_token(r->fields[i].name) || has_control(r->fields[i].value) ||
             pws_slice_eq_nocase(r->fields[i].name, PWS_SLICE("Content-Length"))) {
@@ -164,6 +167,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     r.keep_alive = (data[0] & 4) != 0;
     r.date =
         (data[0] & 8) != 0 ? PWS_SLICE("Sun, 06 Nov 1994 08:49:37 GMT") : PWS_SLICE("");
+    r.interim = (data[1] & 1) != 0;
     r.known_length =
         data[1] == 255 ? PWS_LENGTH_UNKNOWN : (uint64_t)data[1] << (data[0] >> 4);
     data += 2;
