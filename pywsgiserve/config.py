@@ -146,6 +146,21 @@ def directory(name: str, value: Any) -> str | None:
     return path
 
 
+def log_path(name: str, value: Any) -> str | None:
+    """A file that can be appended to is found out when it is opened."""
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)) or "\0" in os.fsdecode(value):
+        raise fail(name, "a path", value)
+    return os.fsdecode(value) or None
+
+
+def log_format(name: str, value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value or "\n" in value:
+        raise fail(name, "one line of text", value)
+    return value
+
+
 def server_header(name: str, value: Any) -> str:
     """The value of the field Server; empty for none."""
     if value is True:
@@ -284,6 +299,18 @@ class Config:
         factory=default_allow_ips,
         help="""Addresses and networks of trusted peers, "*" for all. Unix peers are
         trusted.""",
+    )
+
+    accesslog: str | None = setting(
+        None,
+        check=log_path,
+        help="""Where the access log goes: a file, "-" for the standard output, or None
+        for no log.""",
+    )
+    access_log_format: str = setting(
+        '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+        check=log_format,
+        help="The format of its lines, with Gunicorn's atoms.",
     )
 
     @classmethod

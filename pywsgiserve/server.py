@@ -53,6 +53,8 @@ class NativeConfig:
     forwarded_allow_ips: tuple[str, ...]
     server_software: str
     script_name: str
+    access_log_fd: int
+    access_log_format: str
 
 
 def up_to(value: int, most: int) -> int:
@@ -71,7 +73,7 @@ def spool_directory(config: Config) -> str | None:
         return None
 
 
-def native(config: Config) -> NativeConfig:
+def native(config: Config, access_log_fd: int) -> NativeConfig:
     return NativeConfig(
         bind=config.bind,
         backlog=config.backlog,
@@ -100,7 +102,30 @@ def native(config: Config) -> NativeConfig:
         forwarded_allow_ips=config.forwarded_allow_ips,
         server_software=f"pywsgiserve/{__version__}",
         script_name=os.environ.get("SCRIPT_NAME", ""),
+        access_log_fd=access_log_fd,
+        access_log_format=config.access_log_format,
     )
+
+
+@contextmanager
+def access_log(config: Config) -> Iterator[int]:
+    """The descriptor of the access log, -1 for none. Relative to the directory of the start."""
+    if config.accesslog is None:
+        yield -1
+        return
+    if config.accesslog == "-":
+        yield 1
+        return
+    try:
+        fd = os.open(config.accesslog, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(
+            f"accesslog: cannot write to {config.accesslog!r}: {error.strerror}"
+        ) from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def log(level: str, text: str) -> None:
@@ -174,8 +199,14 @@ def run(app: App, **settings: Any) -> None:
     if not callable(app):
         raise ConfigError(f"app: expected a WSGI callable, got {app!r}")
     config = Config.from_settings(settings)
+    with access_log(config) as access_log_fd:
+        serve(app, native(config, access_log_fd))
+
+
+def serve(app: App, config: NativeConfig) -> None:
+    """Bind, serve until a signal says otherwise, close."""
     try:
-        server = _core.Server(native(config), log_exception)
+        server = _core.Server(config, log_exception)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     running.append(server)

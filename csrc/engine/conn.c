@@ -152,6 +152,11 @@ refuse(pws_engine *e, pws_conn *c, int status)
         x->out.block = pws_pool_take(&e->blocks);
     }
     pws_exchange_refuse(x, status);
+    if (e->config->access_log != NULL) {
+        x->started.tv_sec = 0; /* no app has seen it */
+        pws_exchange_drop_notes(x);
+        pws_access_log_add(e->config->access_log, x, &e->clock);
+    }
     deliver(e, c);
 }
 
@@ -322,6 +327,10 @@ pws_conn_take_back(pws_engine *e, pws_conn *c)
         x->answer = PWS_ANSWER_FINISHED;
         x->keep = false;
         x->linger = true;
+        x->status = 504;
+    }
+    if (e->config->access_log != NULL) {
+        pws_access_log_add(e->config->access_log, x, &e->clock);
     }
     if (x->answer == PWS_ANSWER_DETACHED) {
         pws_conn_close(e, c, PWS_CLOSE_OURS);
@@ -349,6 +358,15 @@ pws_conn_take_back(pws_engine *e, pws_conn *c)
     deliver(e, c);
 }
 
+/* A new line for the access log. */
+static void
+begin_log(pws_exchange *x)
+{
+    clock_gettime(CLOCK_MONOTONIC, &x->started);
+    x->body_sent = 0;
+    pws_exchange_drop_notes(x);
+}
+
 bool
 pws_conn_give(pws_engine *e, pws_conn *c)
 {
@@ -371,6 +389,9 @@ pws_conn_give(pws_engine *e, pws_conn *c)
     x->keep = x->linger = x->overrun = x->unreadable = false;
     x->frame = PWS_FRAME_NONE;
     x->status = x->body_status = 0;
+    if (e->config->access_log != NULL) {
+        begin_log(x);
+    }
     pws_conn_set_state(e, c, PWS_CONN_APP);
     return true;
 }

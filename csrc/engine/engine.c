@@ -128,6 +128,7 @@ void
 pws_engine_give_exchange(pws_engine *e, pws_exchange *x)
 {
     pws_body_reset(&x->body, &e->bodies);
+    pws_exchange_drop_notes(x);
     if (x->out.first != NULL || x->out.spool_fd >= 0) {
         pws_output_clear(&x->out);
     }
@@ -308,6 +309,20 @@ next_due_ms(const pws_engine *e)
     return wait_ms;
 }
 
+/* Lines of the access log do not wait for more than a second, nor for the next event.
+ */
+static int
+tick_log(pws_engine *e, int timeout_ms)
+{
+    int log_ms;
+
+    if (e->config->access_log == NULL) {
+        return timeout_ms;
+    }
+    log_ms = pws_access_log_tick(e->config->access_log, e->clock.now_ms);
+    return log_ms >= 0 && (timeout_ms < 0 || log_ms < timeout_ms) ? log_ms : timeout_ms;
+}
+
 /* A new batch, waited for when there is nothing else to do. */
 static int
 fetch_batch(pws_engine *e, int timeout_ms)
@@ -326,6 +341,7 @@ fetch_batch(pws_engine *e, int timeout_ms)
             timeout_ms = due_ms;
         }
     }
+    timeout_ms = tick_log(e, timeout_ms);
     if (pws_poller_wait(&e->poller, timeout_ms) < 0) {
         return -1;
     }
@@ -474,6 +490,9 @@ void
 pws_engine_abandon(pws_engine *e)
 {
     e->abandoned = true;
+    if (e->config->access_log != NULL) {
+        pws_access_log_discard(e->config->access_log);
+    }
     for (uint32_t i = 0; i < e->slot_count; i++) {
         pws_conn *c = e->slots[i].conn;
 

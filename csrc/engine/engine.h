@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "engine/access_log.h"
 #include "engine/exchange.h"
 #include "engine/lease.h"
 #include "engine/poller.h"
@@ -33,8 +34,9 @@ typedef struct {
     bool trust_all;        /* every peer may forward */
     const pws_network *trusted;
     uint32_t trusted_count;
-    bool shared_listeners; /* other processes accept from them too */
-    bool hosted;           /* the set's descriptor is watched by another loop */
+    pws_access_log *access_log; /* NULL: none */
+    bool shared_listeners;      /* other processes accept from them too */
+    bool hosted;                /* the set's descriptor is watched by another loop */
 } pws_engine_config;
 
 /* A native handler sees each request before Python does. Returns whether it has

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "engine/access_log.h"
 #include "engine/engine.h"
 #include "engine/intake.h"
 #include "engine/io.h"
@@ -70,6 +71,51 @@ write_head(pws_exchange *x, pws_response *r)
     return rc;
 }
 
+void
+pws_exchange_note(pws_exchange *x, size_t number, pws_slice text)
+{
+    if (x->notes == NULL) {
+        x->notes =
+            calloc(pws_access_log_format(x->engine->config->access_log)->note_count,
+                   sizeof(char *));
+    }
+    if (x->notes != NULL) {
+        free(x->notes[number]);
+        x->notes[number] = strndup(text.at, text.len);
+    }
+}
+
+void
+pws_exchange_drop_notes(pws_exchange *x)
+{
+    if (x->notes != NULL) {
+        size_t count = pws_access_log_format(x->engine->config->access_log)->note_count;
+
+        for (size_t i = 0; i < count; i++) {
+            free(x->notes[i]);
+        }
+        free(x->notes);
+        x->notes = NULL;
+    }
+}
+
+/* What the access log wants of the app's headers. */
+static void
+note_fields(pws_exchange *x, const pws_header *fields, size_t count)
+{
+    const pws_access_format *format =
+        pws_access_log_format(x->engine->config->access_log);
+
+    for (size_t n = 0; n < format->note_count; n++) {
+        for (size_t i = 0; i < count; i++) {
+            if (format->notes[n].kind == PWS_NOTE_RESPONSE_FIELD &&
+                pws_slice_eq_nocase(format->notes[n].name, fields[i].name)) {
+                pws_exchange_note(x, n, fields[i].value);
+            }
+        }
+    }
+}
+
 int
 pws_exchange_start(pws_exchange *x, pws_slice status, const pws_header *fields,
                    size_t count, uint64_t known_length, const char **why)
@@ -102,6 +148,9 @@ pws_exchange_start(pws_exchange *x, pws_slice status, const pws_header *fields,
     x->frame = r.frame;
     x->left = r.length;
     x->keep = r.keep_alive;
+    if (config->access_log != NULL) {
+        note_fields(x, fields, count);
+    }
     return 0;
 }
 
@@ -195,6 +244,7 @@ pws_exchange_write(pws_exchange *x, const char *data, size_t len, void *object)
     if (rc == PWS_IO_ERROR) {
         pws_exchange_cut(x);
     }
+    x->body_sent += rc >= 0 ? len : 0;
     return rc;
 }
 
@@ -215,6 +265,7 @@ send_short_file(pws_exchange *x, int fd, uint64_t offset, size_t len)
     }
     pws_output_commit(&x->out, got);
     x->left -= got;
+    x->body_sent += got;
     return 0;
 }
 
@@ -251,6 +302,7 @@ pws_exchange_send_file(pws_exchange *x, int fd, uint64_t offset, uint64_t len)
         pws_exchange_cut(x);
         return PWS_IO_ERROR;
     }
+    x->body_sent += len;
     return 0;
 }
 
@@ -314,9 +366,11 @@ static int
 add_page(pws_exchange *x, int status)
 {
     char page[PWS_ERROR_PAGE_ROOM], date[PWS_HTTP_DATE_LEN];
-    size_t n = pws_error_page(page, status, x->engine->config->server, date_now(date),
-                              !x->request.head);
+    pws_slice server = x->engine->config->server, now = date_now(date);
+    size_t head = pws_error_page(page, status, server, now, false);
+    size_t n = pws_error_page(page, status, server, now, !x->request.head);
 
+    x->body_sent = n - head;
     return pws_output_copy(&x->out, page, n);
 }
 

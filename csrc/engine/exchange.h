@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "engine/body.h"
 #include "engine/conn.h"
@@ -57,8 +58,12 @@ struct pws_exchange {
     uint64_t sent;     /* bytes of all responses sent through this exchange */
     uint32_t answered; /* responses in the output since it was last empty */
     int status;
-    int body_status; /* a streamed body was refused with it; 0: it was not */
-    int64_t date_s;  /* when `date` was made */
+    int body_status;         /* a streamed body was refused with it; 0: it was not */
+    struct timespec started; /* when the app got it; only with an access log */
+    uint64_t body_sent;      /* body bytes of this response, without their framing */
+    char *
+        *notes; /* for the access log, by the number of the format's note; NULL: none */
+    int64_t date_s; /* when `date` was made */
     char date[PWS_HTTP_DATE_LEN];
     bool keep;       /* the connection may go on after this response */
     bool linger;     /* more may come from the client that must not reset our answer */
@@ -126,6 +131,13 @@ void pws_exchange_take(pws_exchange *x, size_t n);
 
 /* Take body bytes; returns a count or what pws_exchange_peek returns. */
 ssize_t pws_exchange_read(pws_exchange *x, char *dst, size_t n);
+
+/* Keep a copy of a value for the access log, as note `number` of its format. Without
+ * memory the log prints "-". */
+void pws_exchange_note(pws_exchange *x, size_t number, pws_slice text);
+
+/* Forget all notes. */
+void pws_exchange_drop_notes(pws_exchange *x);
 
 /* Give the app the socket itself. Returns a new blocking descriptor that the caller
  * closes, or -1 with errno. Nothing else can be done with the exchange but

@@ -107,6 +107,35 @@ close_result(pws_lane *lane, PyObject *result)
     Py_XDECREF(done);
 }
 
+/* Keep what the access log wants of the environ. */
+static void
+note_variables(pws_lane *lane, PyObject *env)
+{
+    const pws_access_format *format =
+        pws_access_log_format(lane->engine->config->access_log);
+
+    for (size_t i = 0; i < format->note_count; i++) {
+        const pws_note *note = &format->notes[i];
+        PyObject *key, *value, *text;
+
+        if (note->kind != PWS_NOTE_VARIABLE) {
+            continue;
+        }
+        key =
+            PyUnicode_DecodeUTF8(note->name.at, (Py_ssize_t)note->name.len, "replace");
+        value = key != NULL ? PyDict_GetItemWithError(env, key) : NULL; /* borrowed */
+        Py_XINCREF(value);
+        text = value != NULL ? PyObject_Str(value) : NULL;
+        if (text != NULL && PyUnicode_AsUTF8(text) != NULL) {
+            pws_exchange_note(lane->x, i, pws_slice_of(PyUnicode_AsUTF8(text)));
+        }
+        PyErr_Clear(); /* the log prints "-" */
+        Py_XDECREF(text);
+        Py_XDECREF(value);
+        Py_XDECREF(key);
+    }
+}
+
 static void
 run(pws_lane *lane)
 {
@@ -130,6 +159,9 @@ run(pws_lane *lane)
     if (result != NULL) {
         close_result(lane, result);
         Py_DECREF(result);
+    }
+    if (lane->engine->config->access_log != NULL) {
+        note_variables(lane, args[1]);
     }
     Py_DECREF(args[1]);
 }

@@ -276,6 +276,21 @@ stop(PyObject *object, PyObject *args, PyObject *kwargs)
 }
 
 static PyObject *
+reopen_access_log(PyObject *object, PyObject *fd)
+{
+    server_object *self = (server_object *)object;
+    int number = PyObject_AsFileDescriptor(fd);
+
+    if (number < 0) {
+        return NULL;
+    }
+    if (self->engine_open && self->settings.engine.access_log != NULL) {
+        pws_access_log_reopen(self->settings.engine.access_log, number);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 abandon(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     server_object *self = (server_object *)object;
@@ -354,6 +369,8 @@ static PyMethodDef methods[] = {
      "serve(app): run the app for each request in this thread, until stop()."},
     {"stop", (PyCFunction)(void (*)(void))stop, METH_VARARGS | METH_KEYWORDS,
      "stop(graceful=True): end serve(). From signal handlers and any thread."},
+    {"reopen_access_log", reopen_access_log, METH_O,
+     "reopen_access_log(file): write what waits, then go on with this file."},
     {"abandon", abandon, METH_NOARGS,
      "abandon(): in a forked child, let go of the parent's sockets."},
     {"close", close_server, METH_NOARGS, "close(): close all sockets. Idempotent."},

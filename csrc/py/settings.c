@@ -276,6 +276,28 @@ read_limits(pws_settings *settings, PyObject *config)
     return read_seconds(config, "keepalive", &e->keepalive_ms);
 }
 
+/* The descriptor of the access log is the Python side's; -1: no log. */
+static int
+read_access_log(pws_settings *settings, PyObject *config)
+{
+    int64_t fd = read_integer(config, "access_log_fd", -1);
+    PyObject *format;
+
+    if (fd < 0) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    format = PyObject_GetAttrString(config, "access_log_format");
+    if (format != NULL && PyUnicode_AsUTF8(format) != NULL) {
+        settings->engine.access_log =
+            pws_access_log_new(PyUnicode_AsUTF8(format), (int)fd);
+        if (settings->engine.access_log == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    Py_XDECREF(format);
+    return settings->engine.access_log != NULL ? 0 : -1;
+}
+
 int
 pws_settings_read(pws_settings *settings, PyObject *config)
 {
@@ -295,12 +317,18 @@ pws_settings_read(pws_settings *settings, PyObject *config)
         return -1;
     }
     e->spool_dir = spool.at;
-    return read_trusted(settings, config);
+    if (read_trusted(settings, config) < 0) {
+        return -1;
+    }
+    return read_access_log(settings, config);
 }
 
 void
 pws_settings_clear(pws_settings *settings)
 {
+    if (settings->engine.access_log != NULL) {
+        pws_access_log_free(settings->engine.access_log);
+    }
     PyMem_Free(settings->forwarder_fields);
     PyMem_Free(settings->scheme_fields);
     PyMem_Free(settings->trusted);

@@ -1,0 +1,449 @@
+#include "engine/access_log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/target.h"
+
+#define BUFFER_SIZE (64u * 1024)
+
+/* Lines are written when so much waits, or after this time. */
+#define FULL (32u * 1024)
+#define WAIT_MS 1000
+
+/* The longest value and the longest line that are logged; what is beyond is cut. */
+#define VALUE_MAX 4096u
+#define LINE_MAX_BYTES (32u * 1024)
+
+/* A pipe that nobody empties is waited for this long, once a write. */
+#define PIPE_WAIT_MS 100
+
+struct pws_access_log {
+    int fd;
+    bool is_pipe;
+    pws_access_format format;
+    int64_t oldest_ms; /* when the first waiting line was added */
+    time_t time_s;     /* of time_text */
+    char time_text[40];
+    size_t used;
+    char buffer[BUFFER_SIZE];
+};
+
+pws_access_log *
+pws_access_log_new(const char *format, int fd)
+{
+    pws_access_log *log = calloc(1, sizeof(*log));
+
+    if (log == NULL || pws_access_format_init(&log->format, format) < 0) {
+        if (log != NULL) {
+            pws_access_format_clear(&log->format);
+        }
+        free(log);
+        return NULL;
+    }
+    pws_access_log_reopen(log, fd);
+    return log;
+}
+
+void
+pws_access_log_free(pws_access_log *log)
+{
+    pws_access_log_flush(log);
+    pws_access_format_clear(&log->format);
+    free(log);
+}
+
+const pws_access_format *
+pws_access_log_format(const pws_access_log *log)
+{
+    return &log->format;
+}
+
+void
+pws_access_log_reopen(pws_access_log *log, int fd)
+{
+    struct stat st;
+
+    pws_access_log_flush(log);
+    log->fd = fd;
+    log->is_pipe = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+/* The end of the last whole line within `most` bytes; there is one. */
+static size_t
+whole_lines(const char *at, size_t len, size_t most)
+{
+    const char *end;
+
+    if (len <= most) {
+        return len;
+    }
+    end = memrchr(at, '\n', most);
+    return end != NULL ? (size_t)(end + 1 - at) : most;
+}
+
+/* Returns whether the bytes were written, or are to be tried again. */
+static bool
+write_some(pws_access_log *log, size_t *at)
+{
+    size_t len = log->used - *at;
+    ssize_t n;
+
+    if (log->is_pipe) {
+        len = whole_lines(log->buffer + *at, len, PIPE_BUF);
+    }
+    n = write(log->fd, log->buffer + *at, len);
+    if (n >= 0) {
+        *at += (size_t)n;
+        return true;
+    }
+    if (errno == EAGAIN) {
+        struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
+
+        return poll(&ready, 1, PIPE_WAIT_MS) > 0;
+    }
+    return errno == EINTR;
+}
+
+void
+pws_access_log_flush(pws_access_log *log)
+{
+    size_t at = 0;
+
+    while (at < log->used && write_some(log, &at)) {
+    }
+    log->used = 0;
+}
+
+void
+pws_access_log_discard(pws_access_log *log)
+{
+    log->used = 0;
+}
+
+int
+pws_access_log_tick(pws_access_log *log, int64_t now_ms)
+{
+    int64_t left_ms;
+
+    if (log->used == 0) {
+        return -1;
+    }
+    left_ms = log->oldest_ms + WAIT_MS - now_ms;
+    if (left_ms > 0) {
+        return (int)left_ms;
+    }
+    pws_access_log_flush(log);
+    return -1;
+}
+
+typedef struct {
+    char *at;
+    char *end; /* room for the newline is behind it */
+} line;
+
+static void
+put(line *l, pws_slice s)
+{
+    size_t room = (size_t)(l->end - l->at);
+    size_t n = s.len < room ? s.len : room;
+
+    if (n > 0) {
+        memcpy(l->at, s.at, n);
+        l->at += n;
+    }
+}
+
+static bool
+needs_escape(unsigned char c)
+{
+    return c < 0x20 || c == 0x7f || c == '"' || c == '\\';
+}
+
+static void
+put_escaped(line *l, pws_slice s)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    if (s.len > VALUE_MAX) {
+        s.len = VALUE_MAX;
+    }
+    for (size_t i = 0; i < s.len && l->end - l->at >= 4; i++) {
+        unsigned char c = (unsigned char)s.at[i];
+
+        if (needs_escape(c)) {
+            *l->at++ = '\\';
+            *l->at++ = 'x';
+            *l->at++ = hex[c >> 4];
+            *l->at++ = hex[c & 15];
+        }
+        else {
+            *l->at++ = (char)c;
+        }
+    }
+}
+
+/* A value, or "-" for an empty one. */
+static void
+put_value(line *l, pws_slice s)
+{
+    if (s.len == 0) {
+        put(l, PWS_SLICE("-"));
+    }
+    else {
+        put_escaped(l, s);
+    }
+}
+
+static void
+put_number(line *l, uint64_t n)
+{
+    char digits[20];
+    size_t i = sizeof(digits);
+
+    do {
+        digits[--i] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    put(l, (pws_slice){digits + i, sizeof(digits) - i});
+}
+
+static void
+put_time(pws_access_log *log, line *l, const pws_clock *clock)
+{
+    time_t now = (time_t)clock->wall_s;
+
+    if (now != log->time_s || log->time_text[0] == '\0') {
+        struct tm tm;
+
+        memset(&tm, 0, sizeof(tm));
+        localtime_r(&now, &tm);
+        strftime(log->time_text, sizeof(log->time_text), "[%d/%b/%Y:%H:%M:%S %z]", &tm);
+        log->time_s = now;
+    }
+    put(l, pws_slice_of(log->time_text));
+}
+
+static void
+put_protocol(line *l, const pws_request *req)
+{
+    put(l, req->minor == 0 ? PWS_SLICE("HTTP/1.0") : PWS_SLICE("HTTP/1.1"));
+}
+
+static void
+put_request_line(line *l, const pws_request *req)
+{
+    if (req->method.len == 0) {
+        put(l, PWS_SLICE("-")); /* refused before it was one */
+        return;
+    }
+    put_escaped(l, pws_request_slice(req, req->method));
+    put(l, PWS_SLICE(" "));
+    put_escaped(l, pws_request_slice(req, req->target));
+    put(l, PWS_SLICE(" "));
+    put_protocol(l, req);
+}
+
+static void
+put_path(line *l, const pws_request *req)
+{
+    char decoded[VALUE_MAX];
+    pws_slice path = pws_request_slice(req, req->path);
+
+    if (path.len > sizeof(decoded)) {
+        path.len = sizeof(decoded);
+    }
+    put_value(l, (pws_slice){decoded, pws_percent_decode(decoded, path)});
+}
+
+static void
+put_request_field(line *l, const pws_request *req, pws_slice name)
+{
+    for (uint32_t i = 0; i < req->field_count; i++) {
+        const pws_field *field = &req->fields[i];
+
+        if ((field->flags & PWS_FIELD_DROPPED) == 0 &&
+            pws_slice_eq(pws_request_slice(req, field->name), name)) {
+            put_value(l, pws_request_slice(req, field->value));
+            return;
+        }
+    }
+    put(l, PWS_SLICE("-"));
+}
+
+/* The user of "Basic base64(user:password)" (RFC 7617). */
+static void
+put_user(line *l, const pws_request *req)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char user[256];
+    const char *colon;
+    size_t n = 0;
+    unsigned bits = 0, have = 0;
+    pws_slice value = {NULL, 0};
+
+    for (uint32_t i = 0; i < req->field_count; i++) {
+        if (req->fields[i].id == PWS_FIELD_AUTHORIZATION) {
+            value = pws_request_slice(req, req->fields[i].value);
+        }
+    }
+    if (value.len < 7 ||
+        !pws_slice_eq_nocase((pws_slice){value.at, 6}, PWS_SLICE("Basic "))) {
+        put(l, PWS_SLICE("-"));
+        return;
+    }
+    for (size_t i = 6; i < value.len && n < sizeof(user); i++) {
+        const char *digit = value.at[i] != '\0' ? strchr(letters, value.at[i]) : NULL;
+
+        if (digit == NULL) {
+            break;
+        }
+        bits = bits << 6 | (unsigned)(digit - letters);
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            user[n++] = (char)(bits >> have & 0xff);
+        }
+    }
+    colon = memchr(user, ':', n);
+    put_value(l, (pws_slice){user, colon != NULL ? (size_t)(colon - user) : 0});
+}
+
+static void
+put_host(line *l, const pws_exchange *x)
+{
+    char host[PWS_HOST_ROOM];
+
+    put(l, (pws_slice){host, pws_peer_host(&x->conn->peer, host)});
+}
+
+static void
+put_decimal_seconds(line *l, uint64_t us)
+{
+    char text[32];
+    int n =
+        snprintf(text, sizeof(text), "%llu.%06llu", (unsigned long long)(us / 1000000),
+                 (unsigned long long)(us % 1000000));
+
+    put(l, (pws_slice){text, (size_t)n});
+}
+
+static void
+put_note(line *l, const pws_exchange *x, size_t number)
+{
+    const char *text = x->notes != NULL ? x->notes[number] : NULL;
+
+    put_value(l, text != NULL ? pws_slice_of(text) : PWS_SLICE(""));
+}
+
+static void
+put_op(pws_access_log *log, line *l, const pws_access_op *o, const pws_exchange *x,
+       const pws_clock *clock, uint64_t us)
+{
+    const pws_request *req = &x->request;
+
+    switch (o->kind) {
+    case PWS_OP_TEXT:
+        put(l, o->text);
+        return;
+    case PWS_OP_DASH:
+        put(l, PWS_SLICE("-"));
+        return;
+    case PWS_OP_HOST:
+        put_host(l, x);
+        return;
+    case PWS_OP_USER:
+        put_user(l, req);
+        return;
+    case PWS_OP_TIME:
+        put_time(log, l, clock);
+        return;
+    case PWS_OP_REQUEST_LINE:
+        put_request_line(l, req);
+        return;
+    case PWS_OP_METHOD:
+        put_value(l, pws_request_slice(req, req->method));
+        return;
+    case PWS_OP_PATH:
+        put_path(l, req);
+        return;
+    case PWS_OP_QUERY:
+        put_escaped(l, pws_request_slice(req, req->query));
+        return;
+    case PWS_OP_PROTOCOL:
+        put_protocol(l, req);
+        return;
+    case PWS_OP_STATUS:
+        put_number(l, (uint64_t)x->status);
+        return;
+    case PWS_OP_BYTES:
+    case PWS_OP_BYTES_OR_DASH:
+        put_number(l, x->body_sent);
+        return;
+    case PWS_OP_SECONDS:
+        put_number(l, us / 1000000);
+        return;
+    case PWS_OP_MILLISECONDS:
+        put_number(l, us / 1000);
+        return;
+    case PWS_OP_MICROSECONDS:
+        put_number(l, us);
+        return;
+    case PWS_OP_DECIMAL_SECONDS:
+        put_decimal_seconds(l, us);
+        return;
+    case PWS_OP_PID:
+        put(l, PWS_SLICE("<"));
+        put_number(l, (uint64_t)getpid());
+        put(l, PWS_SLICE(">"));
+        return;
+    case PWS_OP_REQUEST_FIELD:
+        put_request_field(l, req, o->text);
+        return;
+    case PWS_OP_NOTE:
+        put_note(l, x, o->note);
+        return;
+    }
+}
+
+static uint64_t
+microseconds_since(const struct timespec *start)
+{
+    struct timespec now;
+    int64_t us;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    us = ((int64_t)now.tv_sec - start->tv_sec) * 1000000 +
+         (now.tv_nsec - start->tv_nsec) / 1000;
+    return start->tv_sec != 0 && us > 0 ? (uint64_t)us : 0;
+}
+
+void
+pws_access_log_add(pws_access_log *log, const pws_exchange *x, const pws_clock *clock)
+{
+    uint64_t us = microseconds_since(&x->started);
+    line l;
+
+    if (log->used > BUFFER_SIZE - LINE_MAX_BYTES) {
+        pws_access_log_flush(log);
+    }
+    if (log->used == 0) {
+        log->oldest_ms = clock->now_ms;
+    }
+    l = (line){log->buffer + log->used, log->buffer + log->used + LINE_MAX_BYTES - 1};
+    for (size_t i = 0; i < log->format.op_count; i++) {
+        put_op(log, &l, &log->format.ops[i], x, clock, us);
+    }
+    *l.at++ = '\n';
+    log->used = (size_t)(l.at - log->buffer);
+    if (log->used >= FULL) {
+        pws_access_log_flush(log);
+    }
+}
