@@ -80,5 +80,5 @@ def test_a_log_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
     from pywsgiserve import ConfigError, run
 
     path = os.fspath(tmp_path / "missing" / "access.log")
-    with pytest.raises(ConfigError, match="accesslog: cannot write to .*access.log"):
+    with pytest.raises(ConfigError, match=r"accesslog: cannot write to .*access\.log"):
         run(lambda environ, start: [], bind="127.0.0.1:0", accesslog=path)
