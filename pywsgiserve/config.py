@@ -3,24 +3,93 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import ipaddress
-import math
 import os
-import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# What a check is given: the name of the setting and the value that somebody wants.
-Check = Callable[[str, Any], Any]
+from pywsgiserve import checks
+from pywsgiserve.checks import Check, ConfigError, hook, seconds, suggestion, whole
+from pywsgiserve.later import LATER
 
-# RFC 9110 5.6.2.
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+__all__ = [
+    "LATER",
+    "NOT_YET",
+    "SETTINGS",
+    "Config",
+    "ConfigError",
+    "Setting",
+    "checked",
+    "is_set",
+]
+
+SECTIONS = (
+    "Config file",
+    "Sockets",
+    "Workers",
+    "Requests",
+    "Proxies",
+    "Process",
+    "Logs",
+    "Checks",
+    "Hooks",
+)
+
+# What the table has and the server cannot do yet: other values than the default are
+# refused, or named in a warning and ignored. Take a row out when its feature lands.
+REFUSE, WARN = "refuse", "warn"
+NOT_YET: Mapping[str, str] = {
+    "workers": REFUSE,
+    "worker_class": REFUSE,
+    "threads": REFUSE,
+    "daemon": REFUSE,
+    "pidfile": REFUSE,
+    "user": REFUSE,
+    "group": REFUSE,
+    "initgroups": REFUSE,
+    "umask": REFUSE,
+    "timeout": WARN,
+    "max_requests": WARN,
+    "max_requests_jitter": WARN,
+    "preload_app": WARN,
+    "reuse_port": WARN,
+    "defer_accept": WARN,
+    "accesslog": WARN,
+    "access_log_format": WARN,
+    "errorlog": WARN,
+    "loglevel": WARN,
+    "capture_output": WARN,
+    "proc_name": WARN,
+    "on_starting": WARN,
+    "when_ready": WARN,
+    "pre_fork": WARN,
+    "post_fork": WARN,
+    "post_worker_init": WARN,
+    "pre_request": WARN,
+    "post_request": WARN,
+    "worker_exit": WARN,
+    "on_exit": WARN,
+}
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be used; its text names the setting and the value."""
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table: how a setting is checked, written and explained."""
+
+    name: str
+    default: Callable[[], Any]  # A call, as some depend on where the server is started.
+    check: Check
+    section: str
+    help: str
+    flags: tuple[str, ...] = ()  # None: it is for config files only.
+    metavar: str = ""
+    action: str = "store"  # Or "append"; "true" and "false" take no value.
+    env: str = ""  # The environment variable that changes the default, and how.
+    from_env: Callable[[str], Any] | None = None
+    default_text: str = ""  # Says in words what depends on the machine.
+    ours: bool = False  # Gunicorn does not have it, or not as a flag.
+    hook: bool = False
 
 
 def setting(
@@ -28,153 +97,36 @@ def setting(
     *,
     check: Check,
     help: str,
+    section: str,
     factory: Callable[[], Any] | None = None,
+    **written: Any,
 ) -> Any:
-    """A field of `Config`: `factory` makes a default that depends on the environment."""
-    metadata = {"check": check, "help": " ".join(help.split())}
+    """A field of `Config`: `factory` makes a default that depends on the environment.
+
+    `written` is the rest of `Setting`: flags, metavar, action, env and so on.
+    """
+    row = Setting(
+        name="",
+        default=factory or (lambda: default),
+        check=check,
+        section=section,
+        help=" ".join(help.split()),
+        **written,
+    )
     if factory is not None:
-        return dataclasses.field(default_factory=factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return dataclasses.field(default_factory=factory, metadata={"row": row})
+    return dataclasses.field(default=default, metadata={"row": row})
 
 
-def fail(name: str, expected: str, value: object) -> ConfigError:
-    return ConfigError(f"{name}: expected {expected}, got {value!r}")
-
-
-def whole(at_least: int = 0, at_most: int = 2**31 - 1) -> Check:
-    """A whole number within bounds. True and False are none."""
-
-    def check(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise fail(name, "a whole number", value)
-        if not at_least <= value <= at_most:
-            raise fail(name, f"{at_least} to {at_most}", value)
-        return value
-
-    return check
-
-
-def size(name: str, value: Any) -> int:
-    """A number of bytes."""
-    return int(whole(at_most=2**62)(name, value))
-
-
-def seconds(name: str, value: Any) -> float:
-    """A duration, fractions allowed."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise fail(name, "a number of seconds", value)
-    if not (math.isfinite(value) and 0 <= value <= 10**9):
-        raise fail(name, "0 to 1000000000 seconds", value)
-    return float(value)
-
-
-def boolean(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise fail(name, "True or False", value)
-    return value
-
-
-def texts(name: str, value: Any) -> tuple[str, ...]:
-    """One string, a comma-separated list in a string, or a sequence of strings."""
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple)) or not all(
-        isinstance(i, str) for i in items
-    ):
-        raise fail(name, "a string or a list of strings", value)
-    return tuple(i.strip() for i in items if i.strip())
-
-
-def binds(name: str, value: Any) -> tuple[str, ...]:
-    """One address, or a sequence of them. What an address may be is the core's to say."""
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple)) or not items:
-        raise fail(name, "an address or a list of addresses", value)
-    if not all(isinstance(item, str) and "\0" not in item for item in items):
-        raise fail(name, "an address or a list of addresses", value)
-    return tuple(item.strip() for item in items)
-
-
-def networks(name: str, value: Any) -> tuple[str, ...]:
-    """Addresses and networks without host bits; "*" for all."""
-    items = texts(name, value)
-    for item in items:
-        if item != "*":
-            try:
-                ipaddress.ip_network(item)
-            except ValueError as error:
-                raise ConfigError(f"{name}: {error}") from None
-    return items
-
-
-def header_map(name: str, value: Any) -> str:
-    if not isinstance(value, str) or value.lower() not in (
-        "drop",
-        "refuse",
-        "dangerous",
-    ):
-        raise fail(name, "drop, refuse or dangerous", value)
-    return value.lower()
-
-
-def header_names(name: str, value: Any) -> tuple[str, ...]:
-    items = texts(name, value)
-    for item in items:
-        if not TOKEN.fullmatch(item):
-            raise fail(name, "names of header fields", value)
-    return tuple(item.upper() for item in items)
-
-
-def scheme_headers(name: str, value: Any) -> Mapping[str, str]:
-    if not isinstance(value, Mapping):
-        raise fail(name, "a dict of header field names and values", value)
-    for key, text in value.items():
-        if not isinstance(key, str) or not TOKEN.fullmatch(key):
-            raise fail(name, "names of header fields", key)
-        if not isinstance(text, str):
-            raise fail(name, f"a string as the value of {key}", text)
-    return dict(value)
-
-
-def directory(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise fail(name, "a directory", value)
-    path = os.fsdecode(value)
-    if not os.path.isdir(path) or not os.access(path, os.W_OK | os.X_OK):
-        raise fail(name, "a directory that can be written to", value)
-    return path
-
-
-def log_path(name: str, value: Any) -> str | None:
-    """A file that can be appended to is found out when it is opened."""
-    if value is None:
-        return None
-    if not isinstance(value, (str, os.PathLike)) or "\0" in os.fsdecode(value):
-        raise fail(name, "a path", value)
-    return os.fsdecode(value) or None
-
-
-def log_format(name: str, value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value or "\n" in value:
-        raise fail(name, "one line of text", value)
-    return value
-
-
-def server_header(name: str, value: Any) -> str:
-    """The value of the field Server; empty for none."""
-    if value is True:
-        return "pywsgiserve"
-    if value is False or value is None:
-        return ""
-    if not isinstance(value, str) or not re.fullmatch(r"[\x20-\x7e]*", value):
-        raise fail(name, "True, False or a text of visible ASCII characters", value)
-    return value.strip()
+def hooked(*arguments: str, help: str, at_least: int = -1) -> Any:
+    check = hook(*arguments, at_least=at_least)
+    help = f"{' '.join(help.split())} Called with ({', '.join(arguments)})."
+    return setting(None, check=check, section="Hooks", help=help, hook=True)
 
 
 def default_allow_ips() -> tuple[str, ...]:
     given = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
-    return networks("forwarded_allow_ips (from FORWARDED_ALLOW_IPS)", given)
+    return checks.networks("forwarded_allow_ips (from FORWARDED_ALLOW_IPS)", given)
 
 
 def default_scheme_headers() -> Mapping[str, str]:
@@ -185,146 +137,539 @@ def default_scheme_headers() -> Mapping[str, str]:
     }
 
 
+def default_chdir() -> str:
+    """Where we are, under the name the shell knows: links in it stay links."""
+    here = os.getcwd()
+    shell = os.environ.get("PWD", "")
+    try:
+        if os.path.isabs(shell) and os.path.samefile(shell, here):
+            return shell
+    except OSError:
+        pass
+    return here
+
+
+def yes(value: str) -> bool:
+    return value.strip().lower() in ("y", "1", "yes", "true")
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings of a server, checked."""
 
+    config: str | None = setting(
+        None,
+        check=checks.optional_text,
+        section="Config file",
+        flags=("-c", "--config"),
+        metavar="CONFIG",
+        default_text="pywsgiserve.conf.py or gunicorn.conf.py, if there is one",
+        help="""The config file: PATH, file:PATH or python:MODULE. Command line only.""",
+    )
+    wsgi_app: str | None = setting(
+        None,
+        check=checks.optional_text,
+        section="Config file",
+        help="""The app, MODULE or MODULE:CALLABLE or MODULE:FACTORY(...), unless the
+        command line names one.""",
+    )
+
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",),
-        check=binds,
-        help="""Where to listen: HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or a list of
-        these.""",
+        check=checks.binds,
+        section="Sockets",
+        flags=("-b", "--bind"),
+        metavar="ADDRESS",
+        action="append",
+        env="PORT",
+        from_env=lambda port: f"0.0.0.0:{port}",
+        help="""Where to listen: HOST:PORT, :PORT, [V6]:PORT, unix:PATH or fd://N; give
+        it again for more.""",
     )
     backlog: int = setting(
-        2048, check=whole(1), help="Connections that may wait to be accepted."
+        2048,
+        check=whole(1),
+        section="Sockets",
+        flags=("--backlog",),
+        metavar="INT",
+        help="Connections that may wait to be accepted.",
+    )
+    reuse_port: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Sockets",
+        flags=("--reuse-port",),
+        action="true",
+        help="A socket of its own for each worker (SO_REUSEPORT).",
+    )
+    defer_accept: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Sockets",
+        flags=("--defer-accept",),
+        action="true",
+        ours=True,
+        help="""Accept a TCP connection when its first bytes have come. A graceful stop
+        cannot see who has connected and is silent.""",
+    )
+
+    workers: int = setting(
+        1,
+        check=whole(1, 512),
+        section="Workers",
+        flags=("-w", "--workers"),
+        metavar="INT",
+        env="WEB_CONCURRENCY",
+        help="How many worker processes to keep alive. Two to four per core is usual.",
+    )
+    worker_class: str = setting(
+        "sync",
+        check=checks.worker_class,
+        section="Workers",
+        flags=("-k", "--worker-class"),
+        metavar="STRING",
+        help="How Python is run in a worker.",
+    )
+    threads: int = setting(
+        1,
+        check=whole(1, 10**4),
+        section="Workers",
+        flags=("--threads",),
+        metavar="INT",
+        help="Threads of a worker that run the app.",
     )
     worker_connections: int = setting(
         1000,
         check=whole(1, 10**6),
+        section="Workers",
+        flags=("--worker-connections",),
+        metavar="INT",
         help="Connections that a worker has open at a time, idle ones included.",
     )
-    keepalive: float = setting(
-        2.0,
-        check=seconds,
-        help="""Seconds for which an idle connection waits for its next request; 0 ends
-        each connection after one request.""",
+    max_requests: int = setting(
+        0,
+        check=whole(),
+        section="Workers",
+        flags=("--max-requests",),
+        metavar="INT",
+        help="Requests after which a worker is replaced; 0: never.",
     )
-    header_timeout: float = setting(
+    max_requests_jitter: int = setting(
+        0,
+        check=whole(),
+        section="Workers",
+        flags=("--max-requests-jitter",),
+        metavar="INT",
+        help="""Up to so many requests more, drawn for each worker, so that not all are
+        replaced at once.""",
+    )
+    timeout: float = setting(
         30.0,
         check=seconds,
-        help="Seconds for a whole request head (408); 0: no limit.",
-    )
-    body_timeout: float = setting(
-        30.0,
-        check=seconds,
-        help="Seconds between two pieces of a request body (408); 0: no limit.",
-    )
-    send_timeout: float = setting(
-        60.0,
-        check=seconds,
-        help="Seconds for which a client may take nothing of its response; 0: no limit.",
+        section="Workers",
+        flags=("-t", "--timeout"),
+        metavar="SECONDS",
+        help="Silence after which a worker is killed and replaced; 0: never.",
     )
     graceful_timeout: float = setting(
         30.0,
         check=seconds,
-        help="Seconds that a stop waits for the requests that have begun.",
+        section="Workers",
+        flags=("--graceful-timeout",),
+        metavar="SECONDS",
+        help="How long a stop waits for the requests that have begun.",
+    )
+    preload_app: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Workers",
+        flags=("--preload",),
+        action="true",
+        help="""Load the app once, before the workers are forked: they share its memory
+        and start at once.""",
+    )
+
+    keepalive: float = setting(
+        2.0,
+        check=seconds,
+        section="Requests",
+        flags=("--keep-alive",),
+        metavar="SECONDS",
+        help="""How long an idle connection waits for its next request; 0 ends each
+        connection after one request.""",
+    )
+    header_timeout: float = setting(
+        30.0,
+        check=seconds,
+        section="Requests",
+        flags=("--header-timeout",),
+        metavar="SECONDS",
+        ours=True,
+        help="Time for a whole request head (408); 0: no limit.",
+    )
+    body_timeout: float = setting(
+        30.0,
+        check=seconds,
+        section="Requests",
+        flags=("--body-timeout",),
+        metavar="SECONDS",
+        ours=True,
+        help="Time between two pieces of a request body (408); 0: no limit.",
+    )
+    send_timeout: float = setting(
+        60.0,
+        check=seconds,
+        section="Requests",
+        flags=("--send-timeout",),
+        metavar="SECONDS",
+        ours=True,
+        help="Time for which a client may take nothing of its response; 0: no limit.",
     )
     limit_request_line: int = setting(
         4094,
         check=whole(),
+        section="Requests",
+        flags=("--limit-request-line",),
+        metavar="INT",
         help="Bytes of a request line (414), at most 8190, which 0 stands for too.",
     )
     limit_request_fields: int = setting(
         100,
         check=whole(),
+        section="Requests",
+        flags=("--limit-request-fields",),
+        metavar="INT",
         help="Header fields of a request (431), at most 32768, which 0 stands for too.",
     )
     limit_request_field_size: int = setting(
         8190,
         check=whole(),
+        section="Requests",
+        flags=("--limit-request-field_size", "--limit-request-field-size"),
+        metavar="INT",
         help="Bytes of a header field with its line end (431); 0 stands for 8190.",
     )
     limit_request_body: int = setting(
-        0, check=size, help="Bytes of a request body (413); 0: no limit."
+        0,
+        check=checks.size,
+        section="Requests",
+        flags=("--limit-request-body",),
+        metavar="BYTES",
+        ours=True,
+        help="Bytes of a request body (413); 0: no limit.",
     )
     request_buffering: bool = setting(
         True,
-        check=boolean,
+        check=checks.unless_none,
+        section="Requests",
+        flags=("--no-request-buffering",),
+        action="false",
+        ours=True,
         help="""Receive the whole body before the app is called. Without, the app reads it
         as it comes, and a slow client holds the app.""",
     )
     body_buffer_size: int = setting(
         1024 * 1024,
-        check=size,
+        check=checks.size,
+        section="Requests",
+        flags=("--body-buffer-size",),
+        metavar="BYTES",
+        ours=True,
         help="Bytes of a request body that are kept in memory; longer ones go to a file.",
     )
     response_spool_limit: int = setting(
         256 * 1024 * 1024,
-        check=size,
+        check=checks.size,
+        section="Requests",
+        flags=("--response-spool-limit",),
+        metavar="BYTES",
+        ours=True,
         help="""Bytes of a response that a generator may run ahead of a slow client, in a
         file; beyond, the app waits.""",
     )
     tmp_upload_dir: str | None = setting(
         None,
-        check=directory,
+        check=checks.writable_directory,
+        section="Requests",
+        flags=("--tmp-upload-dir",),
+        metavar="DIR",
+        ours=True,
         help="""Directory for the files of long bodies and responses; without, the
         system's.""",
     )
     sendfile: bool = setting(
-        True, check=boolean, help="Send wsgi.file_wrapper files from kernel to kernel."
+        True,
+        check=checks.unless_none,
+        section="Requests",
+        flags=("--no-sendfile",),
+        action="false",
+        env="SENDFILE",
+        from_env=yes,
+        help="Send wsgi.file_wrapper files from kernel to kernel.",
     )
     server_header: str = setting(
         "pywsgiserve",
-        check=server_header,
-        help="The field Server of each response; False leaves it out.",
+        check=checks.server_header,
+        section="Requests",
+        flags=("--server-header",),
+        metavar="STRING",
+        ours=True,
+        help='The field Server of each response; "" or False leaves it out.',
     )
-    header_map: str = setting(
-        "drop",
-        check=header_map,
-        help="""What becomes of header fields whose names have an underscore: drop, refuse
-        (400) or dangerous (the app sees them).""",
+
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        check=checks.networks,
+        factory=default_allow_ips,
+        section="Proxies",
+        flags=("--forwarded-allow-ips",),
+        metavar="STRING",
+        env="FORWARDED_ALLOW_IPS",
+        from_env=str,
+        default_text="127.0.0.1,::1",
+        help="""Addresses and networks of trusted peers, "*" for all. Unix peers are
+        trusted.""",
+    )
+    secure_scheme_headers: Mapping[str, str] = setting(
+        check=checks.scheme_headers,
+        factory=default_scheme_headers,
+        section="Proxies",
+        help="Fields, and their values, by which a trusted peer says https.",
     )
     forwarder_headers: tuple[str, ...] = setting(
         ("SCRIPT_NAME", "PATH_INFO"),
-        check=header_names,
+        check=checks.header_names,
+        section="Proxies",
+        flags=("--forwarder-headers",),
+        metavar="STRING",
         help="Names with underscores that are taken from trusted peers all the same.",
     )
-    secure_scheme_headers: Mapping[str, str] = setting(
-        check=scheme_headers,
-        factory=default_scheme_headers,
-        help="Fields, and their values, by which a trusted peer says https.",
+    header_map: str = setting(
+        "drop",
+        check=checks.header_map,
+        section="Proxies",
+        flags=("--header-map",),
+        metavar="STRING",
+        help="""What becomes of header fields whose names have an underscore: drop, refuse
+        (400) or dangerous (the app sees them).""",
     )
-    forwarded_allow_ips: tuple[str, ...] = setting(
-        check=networks,
-        factory=default_allow_ips,
-        help="""Addresses and networks of trusted peers, "*" for all. Unix peers are
-        trusted.""",
+
+    chdir: str = setting(
+        check=checks.directory,
+        factory=default_chdir,
+        section="Process",
+        flags=("--chdir",),
+        metavar="DIR",
+        default_text="where it is started",
+        help="Directory to work in; the app is imported from it.",
+    )
+    pythonpath: tuple[str, ...] = setting(
+        (),
+        check=checks.texts,
+        section="Process",
+        flags=("--pythonpath",),
+        metavar="STRING",
+        help="Directories to import from, with commas between; the last comes first.",
+    )
+    raw_env: tuple[str, ...] = setting(
+        (),
+        check=checks.environment,
+        section="Process",
+        flags=("-e", "--env"),
+        metavar="ENV",
+        action="append",
+        help="NAME=VALUE for the environment of the app; give it again for more.",
+    )
+    daemon: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Process",
+        flags=("-D", "--daemon"),
+        action="true",
+        help="Serve in the background; the command ends when the server is up.",
+    )
+    pidfile: str | None = setting(
+        None,
+        check=checks.path,
+        section="Process",
+        flags=("-p", "--pid"),
+        metavar="FILE",
+        help="A file for the number of the master process.",
+    )
+    user: int | None = setting(
+        None,
+        check=checks.user,
+        section="Process",
+        flags=("-u", "--user"),
+        metavar="USER",
+        default_text="who starts it",
+        help="The user that the workers run as, a name or a number.",
+    )
+    group: int | None = setting(
+        None,
+        check=checks.group,
+        section="Process",
+        flags=("-g", "--group"),
+        metavar="GROUP",
+        default_text="the one of who starts it",
+        help="The group that the workers run as, a name or a number.",
+    )
+    initgroups: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Process",
+        flags=("--initgroups",),
+        action="true",
+        help="Give the workers all groups of their user; without, they have one.",
+    )
+    umask: int = setting(
+        0,
+        check=checks.mode,
+        section="Process",
+        flags=("-m", "--umask"),
+        metavar="INT",
+        help="Mode bits that Unix sockets do not get; octal with a leading 0.",
+    )
+    proc_name: str | None = setting(
+        None,
+        check=checks.optional_text,
+        section="Process",
+        flags=("-n", "--name"),
+        metavar="STRING",
+        default_text="the app",
+        help="The name that the process list shows.",
     )
 
     accesslog: str | None = setting(
         None,
-        check=log_path,
-        help="""Where the access log goes: a file, "-" for the standard output, or None
-        for no log.""",
+        check=checks.path,
+        section="Logs",
+        flags=("--access-logfile",),
+        metavar="FILE",
+        help='A file for a line a request; "-" is stdout. Without, there is none.',
     )
     access_log_format: str = setting(
         '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
-        check=log_format,
-        help="The format of its lines, with Gunicorn's atoms.",
+        check=checks.text,
+        section="Logs",
+        flags=("--access-logformat",),
+        metavar="STRING",
+        help="What stands in such a line.",
+    )
+    errorlog: str = setting(
+        "-",
+        check=checks.path,
+        section="Logs",
+        flags=("--error-logfile", "--log-file"),
+        metavar="FILE",
+        help='A file for what happens and what goes wrong; "-" is stderr.',
+    )
+    loglevel: str = setting(
+        "info",
+        check=checks.level,
+        section="Logs",
+        flags=("--log-level",),
+        metavar="LEVEL",
+        help="From where on it is logged: debug, info, warning, error or critical.",
+    )
+    capture_output: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Logs",
+        flags=("--capture-output",),
+        action="true",
+        help="Send what the app prints to the error log's file.",
+    )
+
+    check_config: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Checks",
+        flags=("--check-config",),
+        action="true",
+        help="Check the settings, load the app, and end.",
+    )
+    print_config: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Checks",
+        flags=("--print-config",),
+        action="true",
+        help="Print each setting and where its value is from, then do that check.",
+    )
+
+    on_starting: Callable[..., Any] | None = hooked(
+        "server", help="The master is about to set itself up."
+    )
+    when_ready: Callable[..., Any] | None = hooked(
+        "server", help="The master listens, and no worker is forked yet."
+    )
+    pre_fork: Callable[..., Any] | None = hooked(
+        "server", "worker", help="In the master, before a worker is forked."
+    )
+    post_fork: Callable[..., Any] | None = hooked(
+        "server", "worker", help="In the worker, right after the fork."
+    )
+    post_worker_init: Callable[..., Any] | None = hooked(
+        "worker", help="In the worker, when it has loaded the app."
+    )
+    pre_request: Callable[..., Any] | None = hooked(
+        "worker", "req", help="In the worker, before a request is given to the app."
+    )
+    post_request: Callable[..., Any] | None = hooked(
+        *("worker", "req", "environ", "resp"),
+        at_least=2,
+        help="""In the worker, after a request. The last one or two arguments may be left
+        out.""",
+    )
+    worker_exit: Callable[..., Any] | None = hooked(
+        "server", "worker", help="In the worker, the last thing before it ends."
+    )
+    on_exit: Callable[..., Any] | None = hooked(
+        "server", help="In the master, the last thing before it ends."
     )
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Config:
         """Check `settings`; an unknown name is an error with a suggestion."""
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        checked = {}
+        values = {}
+        ignored = []
         for name, value in settings.items():
-            if name not in fields:
-                raise ConfigError(f"{name}: no such setting{suggestion(name, fields)}")
-            checked[name] = fields[name].metadata["check"](name, value)
-        return cls(**checked)
+            if name in LATER:
+                if is_set(name, value):
+                    ignored.append(name)
+                continue
+            values[name] = checked(name, value)
+            if NOT_YET.get(name) == WARN and is_set(name, values[name]):
+                ignored.append(name)
+        if ignored:
+            text = f"not supported yet, ignored: {', '.join(ignored)}"
+            warnings.warn(text, stacklevel=3)
+        return cls(**values)
 
 
-def suggestion(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+SETTINGS: Mapping[str, Setting] = {
+    field.name: dataclasses.replace(field.metadata["row"], name=field.name)
+    for field in dataclasses.fields(Config)
+}
+
+
+def is_set(name: str, value: object) -> bool:
+    """Whether a checked value is another one than the default."""
+    if name in LATER:
+        return LATER[name].is_set(value)
+    return bool(value != SETTINGS[name].default())
+
+
+def checked(name: str, value: object) -> Any:
+    """`value` in the form that `Config` has it; `ConfigError` when it cannot be used."""
+    row = SETTINGS.get(name)
+    if row is None:
+        hint = suggestion(name, SETTINGS)
+        raise ConfigError(f"{name}: no such setting{hint}")
+    result = row.check(name, value)
+    if NOT_YET.get(name) == REFUSE and is_set(name, result):
+        raise ConfigError(
+            f"{name}: not supported yet, got {value!r}; "
+            f"the only choice is {row.default()!r}"
+        )
+    return result

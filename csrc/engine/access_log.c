@@ -253,7 +253,7 @@ put_request_line(line *l, const pws_request *req)
 static void
 put_path(line *l, const pws_request *req)
 {
-    char decoded[VALUE_MAX];
+    char decoded[VALUE_MAX] = "";
     pws_slice path = pws_request_slice(req, req->path);
 
     if (path.len > sizeof(decoded)) {
@@ -283,7 +283,7 @@ put_user(line *l, const pws_request *req)
 {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char user[256];
+    char user[256] = "";
     const char *colon;
     size_t n = 0;
     unsigned bits = 0, have = 0;
@@ -319,7 +319,7 @@ put_user(line *l, const pws_request *req)
 static void
 put_host(line *l, const pws_exchange *x)
 {
-    char host[PWS_HOST_ROOM];
+    char host[PWS_HOST_ROOM] = "";
 
     put(l, (pws_slice){host, pws_peer_host(&x->conn->peer, host)});
 }
@@ -343,12 +343,69 @@ put_note(line *l, const pws_exchange *x, size_t number)
     put_value(l, text != NULL ? pws_slice_of(text) : PWS_SLICE(""));
 }
 
+/* The atoms that are numbers; others are none of its business. */
+static void
+put_number_op(line *l, pws_access_op_kind kind, const pws_exchange *x, uint64_t us)
+{
+    if (kind == PWS_OP_STATUS) {
+        put_number(l, (uint64_t)x->status);
+    }
+    else if (kind == PWS_OP_BYTES || kind == PWS_OP_BYTES_OR_DASH) {
+        put_number(l, x->body_sent);
+    }
+    else if (kind == PWS_OP_SECONDS) {
+        put_number(l, us / 1000000);
+    }
+    else if (kind == PWS_OP_MILLISECONDS) {
+        put_number(l, us / 1000);
+    }
+    else if (kind == PWS_OP_MICROSECONDS) {
+        put_number(l, us);
+    }
+    else if (kind == PWS_OP_DECIMAL_SECONDS) {
+        put_decimal_seconds(l, us);
+    }
+}
+
+/* The atoms that repeat a part of the request. */
+static void
+put_request_op(line *l, const pws_access_op *o, const pws_request *req)
+{
+    if (o->kind == PWS_OP_REQUEST_LINE) {
+        put_request_line(l, req);
+    }
+    else if (o->kind == PWS_OP_METHOD) {
+        put_value(l, pws_request_slice(req, req->method));
+    }
+    else if (o->kind == PWS_OP_PATH) {
+        put_path(l, req);
+    }
+    else if (o->kind == PWS_OP_QUERY) {
+        put_escaped(l, pws_request_slice(req, req->query));
+    }
+    else if (o->kind == PWS_OP_PROTOCOL) {
+        put_protocol(l, req);
+    }
+    else if (o->kind == PWS_OP_REQUEST_FIELD) {
+        put_request_field(l, req, o->text);
+    }
+    else if (o->kind == PWS_OP_USER) {
+        put_user(l, req);
+    }
+}
+
+static void
+put_pid(line *l)
+{
+    put(l, PWS_SLICE("<"));
+    put_number(l, (uint64_t)getpid());
+    put(l, PWS_SLICE(">"));
+}
+
 static void
 put_op(pws_access_log *log, line *l, const pws_access_op *o, const pws_exchange *x,
        const pws_clock *clock, uint64_t us)
 {
-    const pws_request *req = &x->request;
-
     switch (o->kind) {
     case PWS_OP_TEXT:
         put(l, o->text);
@@ -359,56 +416,32 @@ put_op(pws_access_log *log, line *l, const pws_access_op *o, const pws_exchange 
     case PWS_OP_HOST:
         put_host(l, x);
         return;
-    case PWS_OP_USER:
-        put_user(l, req);
-        return;
     case PWS_OP_TIME:
         put_time(log, l, clock);
         return;
-    case PWS_OP_REQUEST_LINE:
-        put_request_line(l, req);
-        return;
-    case PWS_OP_METHOD:
-        put_value(l, pws_request_slice(req, req->method));
-        return;
-    case PWS_OP_PATH:
-        put_path(l, req);
-        return;
-    case PWS_OP_QUERY:
-        put_escaped(l, pws_request_slice(req, req->query));
-        return;
-    case PWS_OP_PROTOCOL:
-        put_protocol(l, req);
-        return;
-    case PWS_OP_STATUS:
-        put_number(l, (uint64_t)x->status);
-        return;
-    case PWS_OP_BYTES:
-    case PWS_OP_BYTES_OR_DASH:
-        put_number(l, x->body_sent);
-        return;
-    case PWS_OP_SECONDS:
-        put_number(l, us / 1000000);
-        return;
-    case PWS_OP_MILLISECONDS:
-        put_number(l, us / 1000);
-        return;
-    case PWS_OP_MICROSECONDS:
-        put_number(l, us);
-        return;
-    case PWS_OP_DECIMAL_SECONDS:
-        put_decimal_seconds(l, us);
-        return;
     case PWS_OP_PID:
-        put(l, PWS_SLICE("<"));
-        put_number(l, (uint64_t)getpid());
-        put(l, PWS_SLICE(">"));
-        return;
-    case PWS_OP_REQUEST_FIELD:
-        put_request_field(l, req, o->text);
+        put_pid(l);
         return;
     case PWS_OP_NOTE:
         put_note(l, x, o->note);
+        return;
+    case PWS_OP_REQUEST_LINE:
+    case PWS_OP_METHOD:
+    case PWS_OP_PATH:
+    case PWS_OP_QUERY:
+    case PWS_OP_PROTOCOL:
+    case PWS_OP_REQUEST_FIELD:
+    case PWS_OP_USER:
+        put_request_op(l, o, &x->request);
+        return;
+    case PWS_OP_STATUS:
+    case PWS_OP_BYTES:
+    case PWS_OP_BYTES_OR_DASH:
+    case PWS_OP_SECONDS:
+    case PWS_OP_MILLISECONDS:
+    case PWS_OP_MICROSECONDS:
+    case PWS_OP_DECIMAL_SECONDS:
+        put_number_op(l, o->kind, x, us);
         return;
     }
 }
