@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -133,8 +134,9 @@ def log(level: str, text: str) -> None:
     if sys.stderr is None:
         return
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    sys.stderr.write(f"[{now}] [{os.getpid()}] [{level}] {text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        sys.stderr.write(f"[{now}] [{os.getpid()}] [{level}] {text}\n")
+        sys.stderr.flush()
 
 
 def log_exception(text: str, error: BaseException) -> None:
@@ -149,6 +151,10 @@ running: list[_core.Server] = []
 def abandon_in_child() -> None:
     for server in running:
         server.abandon()
+    if running and threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)  # its number may be any file soon
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, signal.SIG_DFL)
 
 
 os.register_at_fork(after_in_child=abandon_in_child)
@@ -156,6 +162,16 @@ os.register_at_fork(after_in_child=abandon_in_child)
 
 def describe(address: str) -> str:
     return address if address.startswith("unix:") else f"http://{address}"
+
+
+@contextmanager
+def signals_held_back(signums: Iterable[signal.Signals]) -> Iterator[None]:
+    """They come when the block has ended, not in its middle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -169,13 +185,13 @@ def stopping_signals(server: _core.Server) -> Iterator[None]:
         return
 
     def on_term(signum: int, frame: object) -> None:
-        log("INFO", "Handling signal: term")
         server.stop(graceful=True)
+        log("INFO", "Handling signal: term")
 
     def on_int(signum: int, frame: object) -> None:
-        log("INFO", "Handling signal: int")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         server.stop(graceful=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        log("INFO", "Handling signal: int")
 
     previous = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, on_term),
@@ -185,9 +201,11 @@ def stopping_signals(server: _core.Server) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.set_wakeup_fd(previous_fd)
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
+        with signals_held_back(previous):
+            signal.set_wakeup_fd(previous_fd)
+            for signum, handler in previous.items():
+                # None: it was not installed from Python, and cannot be put back.
+                signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
 
 def run(app: App, **settings: Any) -> None:

@@ -464,9 +464,11 @@ pws_engine_wait(pws_engine *e, pws_exchange *x, unsigned what, int64_t timeout_m
             return 0;
         }
         begin_turn(e);
-        if (run_turn(e, UINT32_MAX, left_ms > INT32_MAX ? -1 : (int)left_ms) < 0 ||
-            e->poller.woken) {
-            return -1;
+        if (run_turn(e, UINT32_MAX, left_ms > INT32_MAX ? -1 : (int)left_ms) < 0) {
+            return PWS_WAIT_FAILED;
+        }
+        if (e->poller.woken) {
+            return PWS_WAIT_WOKEN;
         }
     }
 }
@@ -490,6 +492,7 @@ void
 pws_engine_abandon(pws_engine *e)
 {
     e->abandoned = true;
+    pws_lease_init(&e->lease); /* its holder is a thread of the parent */
     if (e->config->access_log != NULL) {
         pws_access_log_discard(e->config->access_log);
     }

@@ -108,8 +108,11 @@ pws_exchange *pws_engine_next(pws_engine *e);
 /* For an executor that can do nothing else: poll until one of `what` (PWS_READABLE ...)
  * has happened for the connection of `x`, or `timeout_ms` (0: none) has passed. Other
  * requests are queued, not handed out. Returns 1 when it happened, 0 after the
- * time-out, -1 when the wait was ended from outside (see pws_engine_wake): look at
- * signals, then call again. */
+ * time-out, PWS_WAIT_WOKEN when the wait was ended from outside (see pws_engine_wake):
+ * look at signals, then call again; PWS_WAIT_FAILED with errno when the poller fails.
+ */
+#define PWS_WAIT_WOKEN (-1)
+#define PWS_WAIT_FAILED (-2)
 int pws_engine_wait(pws_engine *e, pws_exchange *x, unsigned what, int64_t timeout_ms);
 
 /* Stop accepting: what is in the kernel's queue is taken first. Each response says

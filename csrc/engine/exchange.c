@@ -154,6 +154,13 @@ pws_exchange_start(pws_exchange *x, pws_slice status, const pws_header *fields,
     return 0;
 }
 
+void
+pws_exchange_cut(pws_exchange *x)
+{
+    x->answer = PWS_ANSWER_CUT;
+    x->keep = false;
+}
+
 /* So much waits in memory, or already in the spool file, that more goes there too. */
 static bool
 is_crowded(const pws_output *out)
@@ -205,8 +212,8 @@ add_chunk(pws_exchange *x, const char *data, size_t len, void *object)
         return PWS_IO_ERROR;
     }
     rc = add_in_memory(&x->out, data, len, object);
-    if (rc < 0 || pws_output_copy(&x->out, "\r\n", 2) < 0) {
-        return PWS_IO_ERROR;
+    if (rc >= 0 && pws_output_copy(&x->out, "\r\n", 2) < 0) {
+        pws_exchange_cut(x); /* but a pinned object is pinned all the same */
     }
     return rc;
 }
@@ -324,7 +331,7 @@ pws_exchange_flush(pws_exchange *x)
     int rc;
 
     if (atomic_load_explicit(&x->claim, memory_order_relaxed) == PWS_CLAIM_RELIEF ||
-        x->gone) {
+        x->gone || x->answer == PWS_ANSWER_DETACHED) {
         return PWS_IO_ERROR;
     }
     rc = pws_output_send(&x->out, x->conn->fd, &x->sent);
@@ -352,13 +359,6 @@ pws_exchange_finish(pws_exchange *x)
     }
     x->answer = PWS_ANSWER_FINISHED;
     return 0;
-}
-
-void
-pws_exchange_cut(pws_exchange *x)
-{
-    x->answer = PWS_ANSWER_CUT;
-    x->keep = false;
 }
 
 /* A page of the server's own behind what the output holds. Returns 0 or -1. */
@@ -445,7 +445,7 @@ more_of_stream(pws_exchange *x)
 {
     int rc;
 
-    if (x->unreadable) {
+    if (x->unreadable || x->answer == PWS_ANSWER_DETACHED) {
         return PWS_IO_ERROR;
     }
     if (x->request.expect_continue && x->answer == PWS_ANSWER_NONE) {
@@ -521,6 +521,7 @@ pws_exchange_detach(pws_exchange *x)
         pws_poller_remove(&x->engine->poller, c->fd);
         c->polled = false;
     }
+    pws_output_clear(&x->out);
     x->answer = PWS_ANSWER_DETACHED;
     x->keep = false;
     return fd;

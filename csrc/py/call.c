@@ -93,11 +93,8 @@ close_result(pws_lane *lane, PyObject *result)
     if (rc == 0) {
         return;
     }
-    if (lane->x->answer == PWS_ANSWER_FINISHED) {
-        (void)pws_exchange_flush(lane->x);
-        if (lane->x->out.pending > 0) {
-            (void)pws_exchange_own_files(lane->x);
-        }
+    if (lane->x->answer == PWS_ANSWER_FINISHED && pws_response_flush(lane) < 0) {
+        log_failure(lane);
     }
     done = rc > 0 ? PyObject_CallNoArgs(close) : NULL;
     Py_XDECREF(close);
@@ -166,10 +163,21 @@ run(pws_lane *lane)
     Py_DECREF(args[1]);
 }
 
-int
+void
 pws_call_app(pws_lane *lane, pws_exchange *x)
 {
-    pws_lane_begin(lane, x);
-    run(lane);
-    return pws_lane_end(lane);
+    PyObject *context = PyContext_Copy(lane->context);
+
+    if (pws_lane_begin(lane, x) < 0 || context == NULL ||
+        PyContext_Enter(context) < 0) {
+        fail(lane);
+    }
+    else {
+        run(lane);
+        if (PyContext_Exit(context) < 0) {
+            log_failure(lane);
+        }
+    }
+    pws_lane_end(lane);
+    Py_XDECREF(context);
 }

@@ -4,10 +4,10 @@
 
 #include "py/lane.h"
 
-/* Run the app for `x` and give `x` its whole answer: the app's, or a logged 500. Every
- * exception ends here. The exchange is still the caller's to give back. Returns 0, or
- * -1 with an exception set when the lane cannot go on (no memory). */
-int pws_call_app(pws_lane *lane, pws_exchange *x);
+/* Run the app for `x`, in a context of its own (contextvars), and give `x` its whole
+ * answer: the app's, or a logged 500. Every exception ends here. The exchange is still
+ * the caller's to give back. */
+void pws_call_app(pws_lane *lane, pws_exchange *x);
 
 /* Log the exception that is set, with a traceback, and clear it. */
 void pws_call_log_exception(pws_lane *lane, const char *what);

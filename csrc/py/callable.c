@@ -126,10 +126,8 @@ start_response(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *k
 static PyObject *
 write_body(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    pws_lane *lane = lane_of(self);
-
-    if (lane == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0 ||
-        pws_response_write_bytes(lane, args[0]) < 0) {
+    if (lane_of(self) == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0 ||
+        pws_response_write_bytes(&((request_callable *)self)->lane, args[0]) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -142,9 +140,9 @@ early_hints(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwna
 {
     pws_lane *lane = lane_of(self);
     pws_header small[16], *headers;
-    const char *why;
+    const char *why = NULL;
     size_t count;
-    int rc;
+    int rc = 0;
 
     if (lane == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0) {
         return NULL;
@@ -153,10 +151,21 @@ early_hints(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwna
     if (headers == NULL) {
         return NULL;
     }
-    rc = pws_exchange_inform(lane->x, PWS_SLICE("103 Early Hints"), headers, count,
-                             &why);
+    lane = pws_lane_enter(&((request_callable *)self)->lane, PyExc_RuntimeError,
+                          "early_hints() called after its request has ended");
+    if (lane != NULL) {
+        rc = pws_exchange_inform(lane->x, PWS_SLICE("103 Early Hints"), headers, count,
+                                 &why);
+        pws_lane_leave(lane);
+    }
     if (headers != small) {
         PyMem_Free(headers);
+    }
+    if (rc < 0 && why == NULL) {
+        return NULL;
+    }
+    if (lane == NULL) {
+        return NULL;
     }
     if (rc < 0) {
         return PyErr_Format(PyExc_ValueError, "early_hints: %s in %R", why, args[0]);

@@ -1,5 +1,6 @@
 #include "py/client_socket.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 typedef struct {
@@ -8,56 +9,112 @@ typedef struct {
     PyObject *socket; /* NULL until it was asked for */
 } client_socket;
 
+/* socket.socket(fileno=fd). Takes the descriptor. A new reference. */
+static PyObject *
+make_socket(pws_module *module, int fd)
+{
+    PyObject *empty = PyTuple_New(0), *kwargs = Py_BuildValue("{s:i}", "fileno", fd);
+    PyObject *socket = NULL;
+
+    if (empty != NULL && kwargs != NULL) {
+        socket = PyObject_Call(module->socket_type, empty, kwargs);
+    }
+    Py_XDECREF(empty);
+    Py_XDECREF(kwargs);
+    if (socket == NULL) {
+        close(fd);
+    }
+    return socket;
+}
+
 /* Take the connection out of the engine. Returns the socket, borrowed, or NULL with an
  * exception set. */
 static PyObject *
 materialise(client_socket *self)
 {
-    PyObject *empty, *kwargs = NULL;
+    pws_lane *lane;
     int fd;
 
     if (self->socket != NULL) {
         return self->socket;
     }
+    lane = pws_lane_enter(&self->lane, PyExc_OSError,
+                          "gunicorn.socket used after its request has ended");
+    if (lane == NULL) {
+        return NULL;
+    }
+    fd = pws_exchange_detach(lane->x);
+    pws_lane_leave(lane);
+    if (fd < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    self->socket = make_socket(pws_module_of((PyObject *)self), fd);
+    return self->socket;
+}
+
+/* Names that tell of the connection without using it. */
+static bool
+is_question(PyObject *name)
+{
+    static const char *const names[] = {"getpeername", "getsockname", "getsockopt",
+                                        "family",      "type",        "proto",
+                                        "gettimeout",  "timeout"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (PyUnicode_CompareWithASCIIString(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A socket of its own over the connection, for questions. A new reference. */
+static PyObject *
+ask_socket(client_socket *self)
+{
+    int fd;
+
     if (self->lane == NULL) {
         PyErr_SetString(PyExc_OSError,
                         "gunicorn.socket used after its request has ended");
         return NULL;
     }
-    fd = pws_exchange_detach(self->lane->x);
-    if (fd < 0) {
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    empty = PyTuple_New(0);
-    kwargs = Py_BuildValue("{s:i}", "fileno", fd);
-    if (empty != NULL && kwargs != NULL) {
-        self->socket = PyObject_Call(self->lane->module->socket_type, empty, kwargs);
-    }
-    Py_XDECREF(empty);
-    Py_XDECREF(kwargs);
-    if (self->socket == NULL) {
-        close(fd);
-    }
-    return self->socket;
+    fd = fcntl(self->lane->x->conn->fd, F_DUPFD_CLOEXEC, 3);
+    return fd < 0 ? PyErr_SetFromErrno(PyExc_OSError)
+                  : make_socket(self->lane->module, fd);
 }
 
 static PyObject *
 get_attribute(PyObject *self, PyObject *name)
 {
-    PyObject *found, *socket;
+    client_socket *shell = (client_socket *)self;
+    PyObject *type = pws_module_of(self)->socket_type, *found, *socket;
 
     if (PyUnicode_CompareWithASCIIString(name, "__class__") == 0) {
-        found = pws_module_of(self)->socket_type; /* for isinstance() */
-        Py_INCREF(found);
-        return found;
+        Py_INCREF(type); /* for isinstance() */
+        return type;
     }
     found = PyObject_GenericGetAttr(self, name);
     if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
         return found;
     }
     PyErr_Clear();
-    socket = materialise((client_socket *)self);
-    return socket != NULL ? PyObject_GetAttr(socket, name) : NULL;
+    /* What no socket has is no use of this one. */
+    socket = PyObject_GetAttr(type, name);
+    if (socket == NULL) {
+        return NULL;
+    }
+    Py_DECREF(socket);
+    if (shell->socket == NULL && is_question(name)) {
+        socket = ask_socket(shell);
+    }
+    else {
+        socket = materialise(shell);
+        Py_XINCREF(socket);
+    }
+    found = socket != NULL ? PyObject_GetAttr(socket, name) : NULL;
+    Py_XDECREF(socket);
+    return found;
 }
 
 PyObject *

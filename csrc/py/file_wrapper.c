@@ -113,6 +113,36 @@ look_through(pws_module *module, PyObject *file)
     return file;
 }
 
+/* Whether reading `outer` is nothing but reading `inner`: its read() is the inner
+ * file's, maybe behind a function of functools.wraps (tempfile's). Other objects may do
+ * anything to what they read: end it early, decrypt it. Returns 1, 0, or -1 with an
+ * exception. */
+static int
+reads_the_same(pws_module *module, PyObject *outer, PyObject *inner)
+{
+    PyObject *method, *wrapped, *owner;
+    int same;
+
+    if (outer == inner) {
+        return 1;
+    }
+    method = PyObject_GetAttr(outer, PWS_NAME(module, read));
+    if (method == NULL) {
+        return -1;
+    }
+    wrapped = PyObject_GetAttrString(method, "__wrapped__");
+    if (wrapped != NULL) {
+        Py_SETREF(method, wrapped);
+    }
+    PyErr_Clear();
+    owner = PyObject_GetAttrString(method, "__self__");
+    same = owner == inner;
+    PyErr_Clear();
+    Py_XDECREF(owner);
+    Py_DECREF(method);
+    return same;
+}
+
 /* The result of a method without arguments as a number, or -1 with an exception. */
 static long long
 ask_number(PyObject *object, PyObject *method)
@@ -143,11 +173,16 @@ not_plain(void)
 int
 pws_file_wrapper_plain(pws_module *module, PyObject *wrapper, pws_plain_file *file)
 {
-    PyObject *io = look_through(module, ((file_wrapper *)wrapper)->filelike);
+    PyObject *outer = ((file_wrapper *)wrapper)->filelike;
+    PyObject *io = look_through(module, outer);
     long long fd, offset;
     struct stat st;
 
     if (io == NULL) {
+        return not_plain();
+    }
+    if (reads_the_same(module, outer, io) <= 0) {
+        Py_DECREF(io);
         return not_plain();
     }
     fd = ask_number(io, PWS_NAME(module, fileno));

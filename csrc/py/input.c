@@ -10,16 +10,12 @@ typedef struct {
     pws_lane *lane; /* NULL: the request has ended */
 } input_object;
 
+/* Go in; returns the lane, to be left again, or NULL with an exception. */
 static pws_lane *
-lane_of(PyObject *self)
+enter(PyObject *self)
 {
-    pws_lane *lane = ((input_object *)self)->lane;
-
-    if (lane == NULL) {
-        PyErr_SetString(PyExc_ValueError,
-                        "wsgi.input used after its request has ended");
-    }
-    return lane;
+    return pws_lane_enter(&((input_object *)self)->lane, PyExc_ValueError,
+                          "wsgi.input used after its request has ended");
 }
 
 /* Turn the failure of a body into an exception: a cut body is not an end of file. */
@@ -179,11 +175,13 @@ static PyObject *
 read_bytes(pws_lane *lane, Py_ssize_t most)
 {
     Py_ssize_t left = remaining(lane->x);
+    Py_ssize_t want = most >= 0 && (left < 0 || most < left) ? most : left;
 
-    if (left < 0) {
-        return read_unknown(lane, most);
+    /* Memory is not taken for bytes that are only announced. */
+    if (left < 0 || (!lane->x->body.complete && want > FIRST_READ)) {
+        return read_unknown(lane, want);
     }
-    return read_known(lane, most >= 0 && most < left ? most : left);
+    return read_known(lane, want);
 }
 
 /* An optional size: None and negative numbers mean "all". */
@@ -207,13 +205,16 @@ read_size(PyObject *const *args, Py_ssize_t nargs, const char *name, Py_ssize_t 
 static PyObject *
 input_read(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    pws_lane *lane = lane_of(self);
+    PyObject *bytes;
     Py_ssize_t size;
+    pws_lane *lane;
 
-    if (lane == NULL || read_size(args, nargs, "read", &size) < 0) {
+    if (read_size(args, nargs, "read", &size) < 0 || (lane = enter(self)) == NULL) {
         return NULL;
     }
-    return read_bytes(lane, size);
+    bytes = read_bytes(lane, size);
+    pws_lane_leave(lane);
+    return bytes;
 }
 
 /* Append to *line, which may be NULL. Returns 0 or -1 with an exception. */
@@ -223,6 +224,7 @@ append(PyObject **line, pws_slice bytes)
     PyObject *more = PyBytes_FromStringAndSize(bytes.at, (Py_ssize_t)bytes.len);
 
     if (more == NULL) {
+        Py_CLEAR(*line);
         return -1;
     }
     if (*line == NULL) {
@@ -273,23 +275,27 @@ read_line(pws_lane *lane, Py_ssize_t most)
 static PyObject *
 input_readline(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    pws_lane *lane = lane_of(self);
+    PyObject *line;
     Py_ssize_t size;
+    pws_lane *lane;
 
-    if (lane == NULL || read_size(args, nargs, "readline", &size) < 0) {
+    if (read_size(args, nargs, "readline", &size) < 0 || (lane = enter(self)) == NULL) {
         return NULL;
     }
-    return read_line(lane, size < 0 ? -1 : size);
+    line = read_line(lane, size < 0 ? -1 : size);
+    pws_lane_leave(lane);
+    return line;
 }
 
 static PyObject *
 input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    pws_lane *lane = lane_of(self);
     Py_ssize_t hint, total = 0;
     PyObject *lines;
+    pws_lane *lane;
 
-    if (lane == NULL || read_size(args, nargs, "readlines", &hint) < 0) {
+    if (read_size(args, nargs, "readlines", &hint) < 0 ||
+        (lane = enter(self)) == NULL) {
         return NULL;
     }
     lines = PyList_New(0);
@@ -306,19 +312,21 @@ input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
             break;
         }
     }
+    pws_lane_leave(lane);
     return lines;
 }
 
 static PyObject *
 input_next(PyObject *self)
 {
-    pws_lane *lane = lane_of(self);
+    pws_lane *lane = enter(self);
     PyObject *line;
 
     if (lane == NULL) {
         return NULL;
     }
     line = read_line(lane, -1);
+    pws_lane_leave(lane);
     if (line != NULL && PyBytes_GET_SIZE(line) == 0) {
         Py_CLEAR(line);
     }

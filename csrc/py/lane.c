@@ -1,5 +1,7 @@
 #include "py/lane.h"
 
+#include <time.h>
+
 #include "py/callable.h"
 #include "py/client_socket.h"
 #include "py/environ.h"
@@ -68,16 +70,45 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
         pws_lane_free(lane);
         return NULL;
     }
-    if (make_objects(lane) < 0) {
+    lane->context = PyContext_CopyCurrent();
+    if (lane->context == NULL || make_objects(lane) < 0) {
         pws_lane_free(lane);
         return NULL;
     }
     return lane;
 }
 
+/* Let others run for a moment. */
+static void
+pause_without_gil(void)
+{
+    const struct timespec moment = {0, 200 * 1000};
+
+    Py_BEGIN_ALLOW_THREADS
+    nanosleep(&moment, NULL);
+    Py_END_ALLOW_THREADS
+}
+
+/* No other thread may be inside an object when its request goes. */
+static void
+see_others_out(pws_lane *lane)
+{
+    if (atomic_load(&lane->busy) == 0 && lane->waiters == 0) {
+        return;
+    }
+    atomic_store(&lane->ending, true);
+    do {
+        pws_engine_wake(lane->engine); /* it may wait for the client */
+        pause_without_gil();
+    } while (atomic_load(&lane->busy) != 0 || lane->waiters > 0);
+    atomic_store(&lane->ending, false);
+}
+
 void
 pws_lane_free(pws_lane *lane)
 {
+    see_others_out(lane);
+    Py_CLEAR(lane->context);
     if (lane->templates != NULL) {
         for (unsigned i = 0; i < lane->engine->listener_count; i++) {
             Py_CLEAR(lane->templates[i]);
@@ -97,11 +128,16 @@ pws_lane_free(pws_lane *lane)
     PyMem_Free(lane);
 }
 
-void
+int
 pws_lane_begin(pws_lane *lane, pws_exchange *x)
 {
     lane->x = x;
+    if (lane->incomplete && make_objects(lane) < 0) {
+        return -1;
+    }
+    lane->incomplete = false;
     (void)attach(lane, lane); /* only detaching runs Python */
+    return 0;
 }
 
 /* Whether somebody but the lane and its templates holds one of the objects. */
@@ -116,16 +152,81 @@ app_kept_one(const pws_lane *lane)
            Py_REFCNT(lane->socket) > in_templates;
 }
 
-int
+void
 pws_lane_end(pws_lane *lane)
 {
-    int rc = attach(lane, NULL);
-
+    see_others_out(lane);
+    if (!lane->incomplete && attach(lane, NULL) < 0) {
+        PyErr_WriteUnraisable(lane->socket);
+    }
     lane->x = NULL;
     Py_CLEAR(lane->status);
     Py_CLEAR(lane->headers);
-    if (rc < 0) {
-        PyErr_WriteUnraisable(lane->socket);
+    if (!lane->incomplete && app_kept_one(lane) && make_objects(lane) < 0) {
+        PyErr_WriteUnraisable(NULL);
+        lane->incomplete = true;
     }
-    return app_kept_one(lane) ? make_objects(lane) : 0;
+}
+
+/* Wait until nobody is inside, then go in. */
+static void
+go_in(pws_lane *lane, uintptr_t self)
+{
+    uintptr_t nobody = 0;
+
+    while (!atomic_compare_exchange_strong(&lane->busy, &nobody, self)) {
+        nobody = 0;
+        pause_without_gil();
+    }
+}
+
+pws_lane *
+pws_lane_enter(pws_lane *const *place, PyObject *ended, const char *text)
+{
+    pws_lane *lane = *place;
+    uintptr_t self = (uintptr_t)PyThread_get_thread_ident();
+
+    if (lane == NULL) {
+        PyErr_SetString(ended, text);
+        return NULL;
+    }
+    if (atomic_load_explicit(&lane->busy, memory_order_relaxed) == self) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this thread is inside an object of the request already");
+        return NULL;
+    }
+    lane->waiters++;
+    go_in(lane, self);
+    lane->waiters--;
+    if (*place != lane || atomic_load(&lane->ending)) {
+        pws_lane_leave(lane);
+        PyErr_SetString(ended, text);
+        return NULL;
+    }
+    return lane;
+}
+
+void
+pws_lane_leave(pws_lane *lane)
+{
+    atomic_store_explicit(&lane->busy, 0, memory_order_release);
+}
+
+void
+pws_lane_step_out(pws_lane *lane)
+{
+    lane->waiters++;
+    pws_lane_leave(lane);
+}
+
+int
+pws_lane_step_in(pws_lane *lane)
+{
+    go_in(lane, (uintptr_t)PyThread_get_thread_ident());
+    lane->waiters--;
+    if (atomic_load(&lane->ending)) {
+        PyErr_SetString(PyExc_ValueError, "the request has ended");
+        return -1;
+    }
+    return 0;
 }

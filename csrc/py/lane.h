@@ -42,6 +42,13 @@ struct pws_lane {
     PyObject **templates; /* one a listener */
     /* Handed to the app. */
     PyObject *start_response, *write, *early_hints, *input, *socket;
+    bool incomplete;   /* an object could not be replaced: try again */
+    PyObject *context; /* contextvars of the start; each request runs in a copy */
+    /* Threads of the app may share a request: one at a time is inside an object of it.
+     */
+    _Atomic uintptr_t busy; /* the thread that is inside; 0: none */
+    _Atomic bool ending;    /* the request ends: who waits for its client gives up */
+    unsigned waiters;       /* threads on their way in, or waiting for the client */
     /* The request in hand. */
     pws_exchange *x; /* NULL between requests */
     PyObject *status,
@@ -56,10 +63,25 @@ struct pws_lane {
 pws_lane *pws_lane_new(const pws_lane_config *config, pws_lane_wait wait);
 void pws_lane_free(pws_lane *lane);
 
-/* Begin and end a request: attach the lane's objects, and take them from an app that
- * has kept them. The end returns 0, or -1 with an exception set when a replacement
- * could not be made. */
-void pws_lane_begin(pws_lane *lane, pws_exchange *x);
-int pws_lane_end(pws_lane *lane);
+/* Begin a request: attach the lane's objects to it. Returns 0, or -1 with an exception
+ * set when one of them is missing for want of memory. */
+int pws_lane_begin(pws_lane *lane, pws_exchange *x);
+
+/* End it: wait for other threads to leave its objects, detach these, and replace those
+ * that the app has kept. */
+void pws_lane_end(pws_lane *lane);
+
+/* A thread goes into an object of the request, whose `lane` field is at `place`; it
+ * waits, without the GIL, while another thread is inside. Returns the lane, or NULL
+ * with an exception set: the request has ended (an instance of `ended`, with `text`),
+ * or this thread is inside already. Leave before anything that runs Python code of the
+ * app. */
+pws_lane *pws_lane_enter(pws_lane *const *place, PyObject *ended, const char *text);
+void pws_lane_leave(pws_lane *lane);
+
+/* Around a wait for the client: others may go in meanwhile. The second returns 0, or -1
+ * with an exception set when the request has ended; it is inside again either way. */
+void pws_lane_step_out(pws_lane *lane);
+int pws_lane_step_in(pws_lane *lane);
 
 #endif

@@ -186,15 +186,34 @@ check_bytes(PyObject *item)
     return 0;
 }
 
-int
-pws_response_write_bytes(pws_lane *lane, PyObject *bytes)
+/* The thread that runs the request goes into it, like others into its objects. Returns
+ * 0 or -1 with an exception. */
+static int
+enter(pws_lane *lane)
 {
-    if (check_bytes(bytes) < 0) {
+    return pws_lane_enter(&lane, PyExc_RuntimeError, "the request has ended") != NULL
+               ? 0
+               : -1;
+}
+
+int
+pws_response_flush(pws_lane *lane)
+{
+    if (enter(lane) < 0) {
         return -1;
     }
-    if (PyBytes_GET_SIZE(bytes) == 0) {
-        return 0;
+    flush(lane);
+    if (lane->x->out.pending > 0) {
+        (void)pws_exchange_own_files(lane->x);
     }
+    pws_lane_leave(lane);
+    return 0;
+}
+
+/* Write and send, from inside. */
+static int
+write_and_flush(pws_lane *lane, PyObject *bytes)
+{
     if (lane->x->answer == PWS_ANSWER_NONE &&
         pws_response_start(lane, PWS_LENGTH_UNKNOWN) < 0) {
         return -1;
@@ -204,6 +223,28 @@ pws_response_write_bytes(pws_lane *lane, PyObject *bytes)
     }
     flush(lane);
     return 0;
+}
+
+int
+pws_response_write_bytes(pws_lane *const *place, PyObject *bytes)
+{
+    pws_lane *lane;
+    int rc;
+
+    if (check_bytes(bytes) < 0) {
+        return -1;
+    }
+    if (PyBytes_GET_SIZE(bytes) == 0) {
+        return 0;
+    }
+    lane = pws_lane_enter(place, PyExc_RuntimeError,
+                          "write() called after its request has ended");
+    if (lane == NULL) {
+        return -1;
+    }
+    rc = write_and_flush(lane, bytes);
+    pws_lane_leave(lane);
+    return rc;
 }
 
 /* A list or tuple: all is there, so its length is known, and it goes out in one piece.
@@ -230,7 +271,7 @@ send_sequence(pws_lane *lane, PyObject *sequence)
         int rc;
 
         Py_INCREF(item); /* a wait may run code that changes the list */
-        rc = add_bytes(lane, item);
+        rc = check_bytes(item) < 0 ? -1 : add_bytes(lane, item);
         Py_DECREF(item);
         if (rc < 0) {
             return -1;
@@ -249,7 +290,7 @@ send_iterable(pws_lane *lane, PyObject *iterable)
         return -1;
     }
     while (rc == 0 && (item = PyIter_Next(iterator)) != NULL) {
-        rc = pws_response_write_bytes(lane, item);
+        rc = pws_response_write_bytes(&lane, item);
         Py_DECREF(item);
         if (lane->x->gone) {
             break; /* nobody reads the rest */
@@ -286,19 +327,20 @@ send_file(pws_lane *lane, PyObject *wrapper)
         PyErr_NoMemory();
         return -1;
     }
-    flush(lane);
-    if (lane->x->out.pending > 0 && pws_exchange_own_files(lane->x) < 0) {
-        PyErr_SetString(PyExc_OSError, "the file cannot be kept open");
-        return -1;
-    }
-    return 1;
+    return pws_response_flush(lane) < 0 ? -1 : 1;
 }
 
 static int
 send_body(pws_lane *lane, PyObject *result)
 {
     if (PyList_CheckExact(result) || PyTuple_CheckExact(result)) {
-        return send_sequence(lane, result);
+        int rc = enter(lane);
+
+        if (rc == 0) {
+            rc = send_sequence(lane, result);
+            pws_lane_leave(lane);
+        }
+        return rc;
     }
     if (Py_TYPE(result) == lane->module->file_wrapper_type && lane->config->sendfile) {
         int rc = send_file(lane, result);
@@ -336,8 +378,5 @@ pws_response_send(pws_lane *lane, PyObject *result)
     if (x->answer == PWS_ANSWER_STARTED) {
         report_length(x, pws_exchange_finish(x) < 0);
     }
-    if (x->out.pending > SEND_WITHOUT_GIL) {
-        flush(lane);
-    }
-    return 0;
+    return x->out.pending > SEND_WITHOUT_GIL ? pws_response_flush(lane) : 0;
 }

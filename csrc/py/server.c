@@ -11,6 +11,7 @@ typedef struct {
     pws_settings settings;
     pws_engine engine;
     bool engine_open;
+    bool serving;
     pws_listener *listeners;
     unsigned listener_count;
     int wake_pipe[2]; /* read end, write end; -1: none */
@@ -239,6 +240,10 @@ serve(PyObject *object, PyObject *app)
     if (check_open(self) < 0) {
         return NULL;
     }
+    if (self->serving) {
+        PyErr_SetString(PyExc_RuntimeError, "the server is serving already");
+        return NULL;
+    }
     errors = error_stream();
     config.errors = errors;
     lane = pws_lane_new(&config, pws_inline_wait);
@@ -246,7 +251,9 @@ serve(PyObject *object, PyObject *app)
         Py_DECREF(errors);
         return NULL;
     }
+    self->serving = true;
     rc = pws_inline_serve(lane, &self->stop, self->graceful_ms);
+    self->serving = false;
     pws_lane_free(lane);
     Py_DECREF(errors);
     if (rc < 0) {
@@ -305,7 +312,13 @@ abandon(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 close_server(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    close_all((server_object *)object);
+    server_object *self = (server_object *)object;
+
+    if (self->serving) {
+        PyErr_SetString(PyExc_RuntimeError, "close() while serve() runs: stop() first");
+        return NULL;
+    }
+    close_all(self);
     Py_RETURN_NONE;
 }
 
