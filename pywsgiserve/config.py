@@ -21,8 +21,11 @@ __all__ = [
     "ConfigError",
     "Setting",
     "checked",
+    "is_ignored",
     "is_set",
 ]
+
+Hook = Callable[..., Any]
 
 SECTIONS = (
     "Config file",
@@ -55,8 +58,6 @@ NOT_YET: Mapping[str, str] = {
     "preload_app": WARN,
     "reuse_port": WARN,
     "defer_accept": WARN,
-    "accesslog": WARN,
-    "access_log_format": WARN,
     "errorlog": WARN,
     "loglevel": WARN,
     "capture_output": WARN,
@@ -89,7 +90,7 @@ class Setting:
     from_env: Callable[[str], Any] | None = None
     default_text: str = ""  # Says in words what depends on the machine.
     ours: bool = False  # Gunicorn does not have it, or not as a flag.
-    hook: bool = False
+    hook: str = ""  # The arguments that a hook is called with.
 
 
 def setting(
@@ -116,12 +117,6 @@ def setting(
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata={"row": row})
     return dataclasses.field(default=default, metadata={"row": row})
-
-
-def hooked(*arguments: str, help: str, at_least: int = -1) -> Any:
-    check = hook(*arguments, at_least=at_least)
-    help = f"{' '.join(help.split())} Called with ({', '.join(arguments)})."
-    return setting(None, check=check, section="Hooks", help=help, hook=True)
 
 
 def default_allow_ips() -> tuple[str, ...]:
@@ -549,7 +544,7 @@ class Config:
     )
     access_log_format: str = setting(
         '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
-        check=checks.text,
+        check=checks.log_format,
         section="Logs",
         flags=("--access-logformat",),
         metavar="STRING",
@@ -557,7 +552,7 @@ class Config:
     )
     errorlog: str = setting(
         "-",
-        check=checks.path,
+        check=checks.error_log,
         section="Logs",
         flags=("--error-logfile", "--log-file"),
         metavar="FILE",
@@ -597,52 +592,78 @@ class Config:
         help="Print each setting and where its value is from, then do that check.",
     )
 
-    on_starting: Callable[..., Any] | None = hooked(
-        "server", help="The master is about to set itself up."
+    on_starting: Hook | None = setting(
+        None,
+        check=hook("server"),
+        section="Hooks",
+        hook="server",
+        help="The master is about to set itself up.",
     )
-    when_ready: Callable[..., Any] | None = hooked(
-        "server", help="The master listens, and no worker is forked yet."
+    when_ready: Hook | None = setting(
+        None,
+        check=hook("server"),
+        section="Hooks",
+        hook="server",
+        help="The master listens, and no worker is forked yet.",
     )
-    pre_fork: Callable[..., Any] | None = hooked(
-        "server", "worker", help="In the master, before a worker is forked."
+    pre_fork: Hook | None = setting(
+        None,
+        check=hook("server", "worker"),
+        section="Hooks",
+        hook="server, worker",
+        help="In the master, before a worker is forked.",
     )
-    post_fork: Callable[..., Any] | None = hooked(
-        "server", "worker", help="In the worker, right after the fork."
+    post_fork: Hook | None = setting(
+        None,
+        check=hook("server", "worker"),
+        section="Hooks",
+        hook="server, worker",
+        help="In the worker, right after the fork.",
     )
-    post_worker_init: Callable[..., Any] | None = hooked(
-        "worker", help="In the worker, when it has loaded the app."
+    post_worker_init: Hook | None = setting(
+        None,
+        check=hook("worker"),
+        section="Hooks",
+        hook="worker",
+        help="In the worker, when it has loaded the app.",
     )
-    pre_request: Callable[..., Any] | None = hooked(
-        "worker", "req", help="In the worker, before a request is given to the app."
+    pre_request: Hook | None = setting(
+        None,
+        check=hook("worker", "req"),
+        section="Hooks",
+        hook="worker, req",
+        help="In the worker, before a request is given to the app.",
     )
-    post_request: Callable[..., Any] | None = hooked(
-        *("worker", "req", "environ", "resp"),
-        at_least=2,
+    post_request: Hook | None = setting(
+        None,
+        check=hook("worker", "req", "environ", "resp", at_least=2),
+        section="Hooks",
+        hook="worker, req, environ, resp",
         help="""In the worker, after a request. The last one or two arguments may be left
         out.""",
     )
-    worker_exit: Callable[..., Any] | None = hooked(
-        "server", "worker", help="In the worker, the last thing before it ends."
+    worker_exit: Hook | None = setting(
+        None,
+        check=hook("server", "worker"),
+        section="Hooks",
+        hook="server, worker",
+        help="In the worker, the last thing before it ends.",
     )
-    on_exit: Callable[..., Any] | None = hooked(
-        "server", help="In the master, the last thing before it ends."
+    on_exit: Hook | None = setting(
+        None,
+        check=hook("server"),
+        section="Hooks",
+        hook="server",
+        help="In the master, the last thing before it ends.",
     )
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Config:
         """Check `settings`; an unknown name is an error with a suggestion."""
-        values = {}
-        ignored = []
-        for name, value in settings.items():
-            if name in LATER:
-                if is_set(name, value):
-                    ignored.append(name)
-                continue
-            values[name] = checked(name, value)
-            if NOT_YET.get(name) == WARN and is_set(name, values[name]):
-                ignored.append(name)
-        if ignored:
-            text = f"not supported yet, ignored: {', '.join(ignored)}"
+        values = {n: checked(n, v) for n, v in settings.items() if n not in LATER}
+        idle = [n for n, v in {**settings, **values}.items() if is_ignored(n, v)]
+        if idle:
+            text = f"not supported yet, ignored: {', '.join(idle)}"
             warnings.warn(text, stacklevel=3)
         return cls(**values)
 
@@ -658,6 +679,11 @@ def is_set(name: str, value: object) -> bool:
     if name in LATER:
         return LATER[name].is_set(value)
     return bool(value != SETTINGS[name].default())
+
+
+def is_ignored(name: str, value: object) -> bool:
+    """Whether a checked value asks for something that is not there yet."""
+    return is_set(name, value) and (name in LATER or NOT_YET.get(name) == WARN)
 
 
 def checked(name: str, value: object) -> Any:
