@@ -29,7 +29,7 @@ def running(
     *,
     env: Mapping[str, str] = {},
     pass_fds: tuple[int, ...] = (),
-    nofile: int = 0,
+    limits: Mapping[str, int] = {},
     killed: bool = False,
     **settings: Any,
 ) -> Iterator[Server]:
@@ -37,7 +37,7 @@ def running(
 
     killed=True is for a test that ends the process itself, and judges that end itself.
     """
-    server = Server(app, settings, env=env, pass_fds=pass_fds, nofile=nofile)
+    server = Server(app, settings, env=env, pass_fds=pass_fds, limits=limits)
     try:
         server.wait_until_listening()
         yield server

@@ -2,7 +2,8 @@
 
 APP is a module of tests.apps, or module:name for a callable other than `application`.
 SETTINGS is JSON for `run`; PROCESS is JSON about the process itself: {"nofile": 64}
-lowers the limit of open files before the server starts.
+lowers the limit of open files before the server starts, {"fsize": 1000} that of the
+bytes of a file.
 """
 
 import importlib
@@ -12,11 +13,12 @@ import sys
 
 from pywsgiserve import run
 
+LIMITS = {"nofile": resource.RLIMIT_NOFILE, "fsize": resource.RLIMIT_FSIZE}
+
 
 def main(app_name: str, settings: str, process: str = "{}") -> None:
-    nofile = json.loads(process).get("nofile")
-    if nofile:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+    for name, most in json.loads(process).items():
+        resource.setrlimit(LIMITS[name], (most, most))
     module_name, _, name = app_name.partition(":")
     module = importlib.import_module(f"tests.apps.{module_name}")
     run(getattr(module, name or "application"), **json.loads(settings))

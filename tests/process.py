@@ -72,7 +72,7 @@ class Server:
         *,
         env: Mapping[str, str] = {},
         pass_fds: Iterable[int] = (),
-        nofile: int = 0,
+        limits: Mapping[str, int] = {},
     ) -> None:
         self._lines = threading.Condition()
         self._stderr = ""
@@ -87,7 +87,7 @@ class Server:
                 "tests.launch",
                 app,
                 json.dumps(settings),
-                json.dumps({"nofile": nofile}),
+                json.dumps(dict(limits)),
             ],
             cwd=ROOT,
             env=environment(env),

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "engine/evict.h"
 
 /* Accepts after which a listener goes to the end of the kernel's queue of waiters: else
  * one of several workers would get everything at low load. */
@@ -61,6 +62,7 @@ adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
     c->timer.deadline_ms = PWS_NEVER;
     c->listener = l;
     c->fd = fd;
+    c->since_ms = e->clock.now_ms;
     c->slot = e->free_slots[--e->free_count];
     c->generation = e->slots[c->slot].generation;
     c->peer = *peer;
@@ -140,7 +142,15 @@ pws_accept_event(pws_engine *e, uint64_t key)
     if (!l->polled) {
         return;
     }
+    if (is_full(e) && pws_evict_for_slot(e) == 0) {
+        pws_accept_stop(e, false);
+        pause_accepting(e);
+        return;
+    }
     rc = accept_one(e, l);
+    if (rc < 0 && (errno == EMFILE || errno == ENFILE) && pws_evict_for_slot(e) > 0) {
+        rc = accept_one(e, l);
+    }
     if (rc < 0) {
         if (!e->accept_failing) {
             pws_log(PWS_LOG_ERROR, "accept: %s (fd %d); trying again", strerror(errno),
@@ -149,10 +159,6 @@ pws_accept_event(pws_engine *e, uint64_t key)
         e->accept_failing = true;
         pws_accept_stop(e, false);
         pause_accepting(e);
-        return;
-    }
-    if (is_full(e)) {
-        pws_accept_stop(e, false);
         return;
     }
     e->accept_failing = false;
@@ -171,11 +177,11 @@ pws_accept_again(pws_engine *e)
     if (e->accepting) {
         return;
     }
-    if (atomic_load_explicit(&e->draining, memory_order_relaxed) || is_full(e)) {
+    if (atomic_load_explicit(&e->draining, memory_order_relaxed)) {
         e->accept_again_ms = PWS_NEVER;
         return;
     }
-    if (e->accept_again_ms != PWS_NEVER && e->clock.now_ms < e->accept_again_ms) {
+    if ((e->accept_failing || is_full(e)) && e->clock.now_ms < e->accept_again_ms) {
         return;
     }
     if (pws_accept_start(e) < 0) {

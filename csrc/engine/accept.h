@@ -2,7 +2,9 @@
  *
  * A listener is in the poller's set only while the engine wants connections. Whenever
  * it is taken out, what it has woken us for is accepted first: a wake-up must not be
- * spent on nobody, since another process might have had it. */
+ * spent on nobody, since another process might have had it. When all worker_connections
+ * are in use, idle and slow connections give way (evict.h); if there are none,
+ * accepting pauses until one ends. */
 #ifndef PWS_ENGINE_ACCEPT_H
 #define PWS_ENGINE_ACCEPT_H
 

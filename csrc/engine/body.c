@@ -52,13 +52,29 @@ memory_allows(const pws_body_shared *shared, uint64_t room, uint64_t had)
     return room <= most && shared->memory_all - had + room <= shared->memory_all_max;
 }
 
+/* The status of a failure that errno tells: no room now, or no good at all. */
+static int
+storage_status(void)
+{
+    switch (errno) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+        return 503;
+    default:
+        return 500;
+    }
+}
+
 static int
 open_file(pws_body *body, const pws_body_shared *shared)
 {
     body->fd = pws_tempfile_open(shared->spool_dir);
     body->store = PWS_STORE_FILE;
     if (body->fd < 0) {
-        return shared->spool_dir == NULL ? 413 : 500;
+        return shared->spool_dir == NULL ? 413 : storage_status();
     }
     return 0;
 }
@@ -98,7 +114,7 @@ spill(pws_body *body, pws_body_shared *shared)
         return status;
     }
     if (pws_tempfile_write(body->fd, body->memory, (size_t)body->size, 0) < 0) {
-        return 500;
+        return storage_status();
     }
     free_memory(body, shared);
     return 0;
@@ -137,7 +153,7 @@ pws_body_add(pws_body *body, pws_body_shared *shared, const char *data, size_t l
     }
     if (body->store == PWS_STORE_FILE) {
         if (pws_tempfile_write(body->fd, data, len, body->size) < 0) {
-            return 500;
+            return storage_status();
         }
     }
     else if (len > 0) {

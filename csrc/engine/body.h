@@ -54,7 +54,8 @@ void pws_body_init(pws_body *body);
 void pws_body_reset(pws_body *body, pws_body_shared *shared);
 
 /* Make room for a body of `expect` bytes (0: not known), in memory or in a file.
- * Returns 0 or the status to refuse with: 413, 500 (reason in errno). */
+ * Returns 0 or the status to refuse with: 413; with the reason in errno, 503 (no room
+ * for now) or 500. */
 int pws_body_open(pws_body *body, pws_body_shared *shared, uint64_t expect);
 
 /* Store `len` more decoded bytes. Returns 0 or the status to refuse with. */

@@ -389,6 +389,7 @@ pws_conn_give(pws_engine *e, pws_conn *c)
     x->keep = x->linger = x->overrun = x->unreadable = false;
     x->frame = PWS_FRAME_NONE;
     x->status = x->body_status = 0;
+    x->held_ms = 0;
     if (e->config->access_log != NULL) {
         begin_log(x);
     }

@@ -40,10 +40,11 @@ typedef struct pws_conn {
     uint32_t generation;
     _Atomic uint32_t events; /* PWS_READABLE ...: noted and not yet acted on */
     pws_conn_state state;
-    bool polled;  /* it is in the poller's set */
-    bool ready;   /* it is on the ready list */
-    bool trusted; /* the peer's forwarding fields count */
-    bool served;  /* at least one request was answered */
+    int64_t since_ms; /* it is in this state; BODY: since the head began */
+    bool polled;      /* it is in the poller's set */
+    bool ready;       /* it is on the ready list */
+    bool trusted;     /* the peer's forwarding fields count */
+    bool served;      /* at least one request was answered */
     pws_peer peer;
 } pws_conn;
 

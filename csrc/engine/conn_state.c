@@ -13,12 +13,26 @@
  */
 #define DRAIN_IDLE_MS 5000
 
+/* When, and with how much sent, a new state begins: what eviction goes by. */
+static void
+note_beginning(const pws_engine *e, pws_conn *c, pws_conn_state state)
+{
+    if (c->state == state || (c->state == PWS_CONN_HEAD && state == PWS_CONN_BODY)) {
+        return;
+    }
+    c->since_ms = e->clock.now_ms;
+    if (state == PWS_CONN_SENDING) {
+        c->x->sent_before = c->x->sent;
+    }
+}
+
 void
 pws_conn_set_state(pws_engine *e, pws_conn *c, pws_conn_state state)
 {
     const pws_engine_config *config = e->config;
     int64_t wait_ms = 0;
 
+    note_beginning(e, c, state);
     c->state = state;
     switch (state) {
     case PWS_CONN_IDLE:

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <unistd.h>
 
 #include "engine/accept.h"
 #include "engine/intake.h"
@@ -12,8 +11,10 @@
  */
 #define ROOMY_QUEUE 8
 
-/* All spool files of an engine, and all bodies in memory, in bytes. */
+/* All spool files of an engine, all responses in memory, and all bodies in memory, in
+ * bytes. */
 #define SPOOL_ALL_MAX ((uint64_t)1024 * 1024 * 1024)
+#define RESPONSES_ALL_MAX ((uint64_t)256 * 1024 * 1024)
 #define BODIES_ALL_MAX ((uint64_t)256 * 1024 * 1024)
 
 #define GENERATION_MASK 0x7fffffffu
@@ -77,10 +78,12 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
     e->bodies = (pws_body_shared){.spool_dir = config->spool_dir,
                                   .memory_max = config->body_buffer_size,
                                   .memory_all_max = BODIES_ALL_MAX};
+    pws_output_shared_init(&e->outputs, RESPONSES_ALL_MAX);
     e->outputs.spool_dir = config->spool_dir;
     e->outputs.spool_limit = config->response_spool_limit;
     e->outputs.spool_limit_all = SPOOL_ALL_MAX;
     if (pws_poller_init(&e->poller) < 0) {
+        pws_output_shared_close(&e->outputs);
         return -1;
     }
     if (make_slots(e) < 0 || pws_accept_start(e) < 0) {
@@ -88,6 +91,7 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
 
         pws_poller_close(&e->poller);
         free_slots(e);
+        pws_output_shared_close(&e->outputs);
         errno = saved;
         return -1;
     }
@@ -442,29 +446,47 @@ pws_engine_next(pws_engine *e)
     }
 }
 
-int
-pws_engine_wait(pws_engine *e, pws_exchange *x, unsigned what, int64_t timeout_ms)
+/* A turn while the app waits for the client of `x`; counts how long others wait for it.
+ */
+static int
+run_held_turn(pws_engine *e, pws_exchange *x, int64_t left_ms)
 {
-    pws_conn *c = x->conn;
-    int64_t deadline_ms;
+    int64_t began_ms = e->clock.now_ms;
+    bool others_wait = e->queue_first != NULL;
 
-    if (pws_conn_poll(e, c) < 0) {
-        return 0;
+    begin_turn(e);
+    if (run_turn(e, UINT32_MAX, left_ms > INT32_MAX ? -1 : (int)left_ms) < 0) {
+        return -1;
     }
-    pws_clock_read(&e->clock);
-    deadline_ms = timeout_ms > 0 ? e->clock.now_ms + timeout_ms : PWS_NEVER;
+    if (others_wait) {
+        x->held_ms += e->clock.now_ms - began_ms;
+    }
+    return 0;
+}
+
+/* The poller's turns until something of `what` has happened, or the deadline is over.
+ */
+static int
+wait_until(pws_engine *e, const pws_wait *wait, int64_t deadline_ms)
+{
+    pws_conn *c = wait->x->conn;
+
     for (;;) {
         int64_t left_ms = deadline_ms - e->clock.now_ms;
 
-        if ((atomic_load(&c->events) & (what | PWS_BROKEN)) != 0) {
+        if (e->queue_first != NULL && wait->patience_ms > 0) {
+            int64_t patience_ms = wait->patience_ms - wait->x->held_ms;
+
+            left_ms = left_ms < patience_ms ? left_ms : patience_ms;
+        }
+        if ((atomic_load(&c->events) & (wait->what | PWS_BROKEN)) != 0) {
             atomic_fetch_and(&c->events, ~(uint32_t)PWS_WRITABLE);
             return 1;
         }
         if (left_ms <= 0) {
             return 0;
         }
-        begin_turn(e);
-        if (run_turn(e, UINT32_MAX, left_ms > INT32_MAX ? -1 : (int)left_ms) < 0) {
+        if (run_held_turn(e, wait->x, left_ms) < 0) {
             return PWS_WAIT_FAILED;
         }
         if (e->poller.woken) {
@@ -473,14 +495,30 @@ pws_engine_wait(pws_engine *e, pws_exchange *x, unsigned what, int64_t timeout_m
     }
 }
 
+int
+pws_engine_wait(pws_engine *e, const pws_wait *wait)
+{
+    if (pws_conn_poll(e, wait->x->conn) < 0) {
+        return 0;
+    }
+    update_clock(e);
+    return wait_until(
+        e, wait, wait->timeout_ms > 0 ? e->clock.now_ms + wait->timeout_ms : PWS_NEVER);
+}
+
 void
 pws_engine_drain(pws_engine *e)
 {
-    if (atomic_exchange(&e->draining, true)) {
+    pws_engine_announce_drain(e);
+    if (e->drained) {
         return;
     }
+    e->drained = true;
     update_clock(e);
     pws_accept_stop(e, true);
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        pws_listener_close(&e->listeners[i]);
+    }
     for (uint32_t i = 0; i < e->slot_count; i++) {
         if (e->slots[i].conn != NULL) {
             pws_conn_hurry(e, e->slots[i].conn);
@@ -493,6 +531,7 @@ pws_engine_abandon(pws_engine *e)
 {
     e->abandoned = true;
     pws_lease_init(&e->lease); /* its holder is a thread of the parent */
+    pws_pins_abandon(&e->outputs.pins);
     if (e->config->access_log != NULL) {
         pws_access_log_discard(e->config->access_log);
     }
@@ -534,6 +573,7 @@ pws_engine_close(pws_engine *e)
     }
     pws_poller_close(&e->poller);
     free_slots(e);
+    pws_output_shared_close(&e->outputs);
     pws_pool_clear(&e->conns);
     pws_pool_clear(&e->exchanges);
     pws_pool_clear(&e->blocks);

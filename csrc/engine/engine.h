@@ -4,7 +4,8 @@
  * The engine never calls the app: pws_engine_poll moves bytes and queues complete
  * requests, pws_engine_next hands one out as an exchange, pws_exchange_done gives it
  * back. All calls here but pws_engine_wake want the lease held. The configuration and
- * the listeners are borrowed and must outlive the engine. */
+ * the listeners are borrowed and must outlive the engine, which closes the listeners'
+ * descriptors when it drains. */
 #ifndef PWS_ENGINE_ENGINE_H
 #define PWS_ENGINE_ENGINE_H
 
@@ -63,7 +64,9 @@ struct pws_engine {
     unsigned listener_count;
     bool accepting;          /* the listeners are in the poller's set */
     bool abandoned;          /* this process is a forked child of the one that serves */
-    _Atomic bool draining;   /* no new connections, every response closes */
+    _Atomic bool draining;   /* every response closes */
+    bool drained;            /* no new connections: the listeners are closed */
+    int64_t evict_said_ms;   /* when an eviction was last in the log */
     bool accept_failing;     /* the last accept failed: it is in the log */
     int64_t accept_again_ms; /* after a failed accept; PWS_NEVER: not waiting */
     int at;                  /* next event of the poller's batch */
@@ -105,17 +108,34 @@ int pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms);
 /* The next complete request, or NULL. */
 pws_exchange *pws_engine_next(pws_engine *e);
 
-/* For an executor that can do nothing else: poll until one of `what` (PWS_READABLE ...)
- * has happened for the connection of `x`, or `timeout_ms` (0: none) has passed. Other
- * requests are queued, not handed out. Returns 1 when it happened, 0 after the
- * time-out, PWS_WAIT_WOKEN when the wait was ended from outside (see pws_engine_wake):
- * look at signals, then call again; PWS_WAIT_FAILED with errno when the poller fails.
- */
+/* What an executor waits for that can do nothing else meanwhile. */
+typedef struct {
+    pws_exchange *x;
+    unsigned what;       /* PWS_READABLE ... */
+    int64_t timeout_ms;  /* 0: none */
+    int64_t patience_ms; /* how long, in all waits for this request's client, other
+                            requests may be kept waiting; 0: for ever */
+} pws_wait;
+
+/* Poll until one of wait->what has happened for the connection of wait->x, or time or
+ * patience are over. Other requests are queued, not handed out. Returns 1 when it
+ * happened, 0 when time is over, PWS_WAIT_WOKEN when the wait was ended from outside
+ * (see pws_engine_wake): look at signals, then call again; PWS_WAIT_FAILED with errno
+ * when the poller fails. */
 #define PWS_WAIT_WOKEN (-1)
 #define PWS_WAIT_FAILED (-2)
-int pws_engine_wait(pws_engine *e, pws_exchange *x, unsigned what, int64_t timeout_ms);
+int pws_engine_wait(pws_engine *e, const pws_wait *wait);
 
-/* Stop accepting: what is in the kernel's queue is taken first. Each response says
+/* From now on each response says close. From any thread, without the lease; the drain
+ * itself follows. */
+static inline void
+pws_engine_announce_drain(pws_engine *e)
+{
+    atomic_store(&e->draining, true);
+}
+
+/* Stop accepting: what is in the kernel's queue is taken first, then the listeners are
+ * closed, so that new clients are refused or reach another process. Each response says
  * close; idle connections are closed after a few seconds, since a request may be on its
  * way. */
 void pws_engine_drain(pws_engine *e);

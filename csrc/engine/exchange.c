@@ -161,14 +161,6 @@ pws_exchange_cut(pws_exchange *x)
     x->keep = false;
 }
 
-/* So much waits in memory, or already in the spool file, that more goes there too. */
-static bool
-is_crowded(const pws_output *out)
-{
-    return out->in_memory >= PWS_OUTPUT_MEMORY_MAX ||
-           (out->spool_end > 0 && out->pending > 0);
-}
-
 /* Copied while it is short, pinned when it is not. Returns 1 when `object` was pinned,
  * 0, or PWS_IO_ERROR without memory. */
 static int
@@ -205,7 +197,7 @@ add_chunk(pws_exchange *x, const char *data, size_t len, void *object)
     char line[PWS_CHUNK_LINE_ROOM];
     int rc;
 
-    if (is_crowded(&x->out)) {
+    if (!pws_output_may_hold(&x->out, PWS_CHUNK_LINE_ROOM + len + 2, object)) {
         return spool_chunk(x, data, len);
     }
     if (pws_output_copy(&x->out, line, pws_chunk_line(line, len)) < 0) {
@@ -238,11 +230,11 @@ pws_exchange_write(pws_exchange *x, const char *data, size_t len, void *object)
                 return 0;
             }
         }
-        if (is_crowded(&x->out)) {
-            rc = pws_output_spool(&x->out, data, len) < 0 ? PWS_IO_AGAIN : 0;
+        if (pws_output_may_hold(&x->out, len, object)) {
+            rc = add_in_memory(&x->out, data, len, object);
         }
         else {
-            rc = add_in_memory(&x->out, data, len, object);
+            rc = pws_output_spool(&x->out, data, len) < 0 ? PWS_IO_AGAIN : 0;
         }
         if (rc >= 0 && x->frame == PWS_FRAME_LENGTH) {
             x->left -= len;

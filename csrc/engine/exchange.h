@@ -54,8 +54,10 @@ struct pws_exchange {
     _Atomic uint32_t claim;
     pws_answer answer;
     pws_frame frame;
-    uint64_t left;     /* of a declared Content-Length */
-    uint64_t sent;     /* bytes of all responses sent through this exchange */
+    uint64_t left;        /* of a declared Content-Length */
+    uint64_t sent;        /* bytes of all responses sent through this exchange */
+    uint64_t sent_before; /* of these, when the connection began to wait in SENDING */
+    int64_t held_ms;   /* for which other requests have waited for this one's client */
     uint32_t answered; /* responses in the output since it was last empty */
     int status;
     int body_status;         /* a streamed body was refused with it; 0: it was not */

@@ -166,11 +166,11 @@ pws_intake_head(pws_exchange *x)
     return rc;
 }
 
-/* The storage failed; errno says why when the status is 500. */
+/* The storage failed; errno says why unless the status is 413. */
 static int
 storage_failed(pws_exchange *x, int status)
 {
-    if (status == 500) {
+    if (status != 413) {
         pws_log(PWS_LOG_ERROR, "Cannot store a request body in %s: %s",
                 x->engine->bodies.spool_dir != NULL ? x->engine->bodies.spool_dir
                                                     : "memory",

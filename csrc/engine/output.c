@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "engine/io.h"
 #include "engine/tempfile.h"
 
@@ -16,6 +18,23 @@
 #define FILE_STEP (1024u * 1024)
 
 #define COPY_ROOM (16u * 1024)
+
+/* A spool that cannot be written is said in the log so often, at most. */
+#define SAY_AGAIN_S 60
+
+void
+pws_output_shared_init(pws_output_shared *shared, uint64_t memory_limit_all)
+{
+    memset(shared, 0, sizeof(*shared));
+    shared->memory_limit_all = memory_limit_all;
+    pws_pins_init(&shared->pins);
+}
+
+void
+pws_output_shared_close(pws_output_shared *shared)
+{
+    pws_pins_close(&shared->pins);
+}
 
 void
 pws_output_init(pws_output *out, pws_output_shared *shared)
@@ -45,6 +64,13 @@ pws_released_take(pws_released *released)
     return atomic_exchange_explicit(&released->first, NULL, memory_order_acquire);
 }
 
+static void
+count_memory(pws_output *out, uint64_t more, uint64_t less)
+{
+    atomic_fetch_add_explicit(&out->shared->memory_all, more - less,
+                              memory_order_relaxed);
+}
+
 /* Take the first segment off and end it. */
 static void
 drop_first(pws_output *out)
@@ -56,12 +82,14 @@ drop_first(pws_output *out)
         out->last = NULL;
     }
     if (segment->kind == PWS_SEGMENT_PINNED) {
+        count_memory(out, 0, pws_pins_drop(&out->shared->pins, segment->object));
         release(out, segment);
         return;
     }
     if (segment->kind == PWS_SEGMENT_FILE && segment->owns_fd) {
         close(segment->fd);
     }
+    count_memory(out, 0, segment->room);
     free(segment);
 }
 
@@ -106,7 +134,25 @@ add_segment(pws_output *out, size_t room)
         out->first = segment;
     }
     out->last = segment;
+    count_memory(out, room, 0);
     return segment;
+}
+
+bool
+pws_output_may_hold(const pws_output *out, size_t len, const void *object)
+{
+    pws_output_shared *shared = out->shared;
+
+    if (len <= pws_output_block_room(out)) {
+        return true;
+    }
+    if (out->in_memory >= PWS_OUTPUT_MEMORY_MAX ||
+        (out->spool_end > 0 && out->pending > 0)) {
+        return false;
+    }
+    return atomic_load_explicit(&shared->memory_all, memory_order_relaxed) + len <=
+               shared->memory_limit_all ||
+           (object != NULL && pws_pins_has(&shared->pins, object));
 }
 
 int
@@ -141,9 +187,16 @@ pws_output_copy(pws_output *out, const char *data, size_t len)
 int
 pws_output_pin(pws_output *out, const char *data, size_t len, void *object)
 {
-    pws_segment *segment = add_segment(out, 0);
+    pws_segment *segment;
+    size_t grown;
 
+    if (pws_pins_add(&out->shared->pins, object, len, &grown) < 0) {
+        return -1;
+    }
+    count_memory(out, grown, 0);
+    segment = add_segment(out, 0);
     if (segment == NULL) {
+        count_memory(out, 0, pws_pins_drop(&out->shared->pins, object));
         return -1;
     }
     segment->kind = PWS_SEGMENT_PINNED;
@@ -190,21 +243,39 @@ pws_output_own_files(pws_output *out)
 }
 
 /* Whether the file may take `len` more; counts them for all outputs if so. */
-static bool
+static pws_shortage
 reserve_spool(pws_output *out, size_t len)
 {
     pws_output_shared *shared = out->shared;
     uint64_t all;
 
-    if (len > shared->spool_limit || out->spool_end > shared->spool_limit - len) {
-        return false;
+    if (shared->spool_dir == NULL || len > shared->spool_limit ||
+        out->spool_end > shared->spool_limit - len) {
+        return PWS_SHORT_OF_OWN;
     }
     all = atomic_fetch_add_explicit(&shared->spooled_all, len, memory_order_relaxed);
     if (all + len > shared->spool_limit_all) {
         atomic_fetch_sub_explicit(&shared->spooled_all, len, memory_order_relaxed);
-        return false;
+        return PWS_SHORT_OF_ALL;
     }
-    return true;
+    return PWS_SHORT_OF_NOTHING;
+}
+
+/* Say why the spool fails, now and then. */
+static void
+say_failed(pws_output_shared *shared, int error)
+{
+    int64_t said_s = atomic_load_explicit(&shared->failed_s, memory_order_relaxed);
+    pws_clock now;
+
+    pws_clock_read(&now);
+    if ((said_s == 0 || now.wall_s - said_s >= SAY_AGAIN_S || now.wall_s < said_s) &&
+        atomic_compare_exchange_strong(&shared->failed_s, &said_s, now.wall_s)) {
+        pws_log(PWS_LOG_ERROR,
+                "Cannot keep responses in tmp_upload_dir %s: %s; the app waits for "
+                "slow clients",
+                shared->spool_dir, strerror(error));
+    }
 }
 
 /* Write to the spool file, which is opened if need be, and cover it by a segment. */
@@ -231,11 +302,14 @@ write_spool(pws_output *out, const char *data, size_t len)
 int
 pws_output_spool(pws_output *out, const char *data, size_t len)
 {
-    if (!reserve_spool(out, len)) {
+    out->shortage = reserve_spool(out, len);
+    if (out->shortage != PWS_SHORT_OF_NOTHING) {
         return -1;
     }
     if (write_spool(out, data, len) < 0) {
         atomic_fetch_sub_explicit(&out->shared->spooled_all, len, memory_order_relaxed);
+        say_failed(out->shared, errno);
+        out->shortage = PWS_SHORT_OF_DISK;
         return -1;
     }
     out->spool_end += len;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "engine/pins.h"
 
 #define PWS_BLOCK_SIZE (64u * 1024)
 
@@ -57,19 +58,38 @@ typedef struct {
     uint64_t spool_limit;  /* bytes a response */
     uint64_t spool_limit_all;
     _Atomic uint64_t spooled_all;
+    uint64_t memory_limit_all;
+    _Atomic uint64_t memory_all; /* copied bytes with their room, and pinned objects */
+    _Atomic int64_t failed_s; /* when a failing spool was last in the log; 0: never */
+    pws_pins pins;
     pws_released released;
 } pws_output_shared;
+
+/* Why bytes could not be spooled. */
+typedef enum {
+    PWS_SHORT_OF_NOTHING,
+    PWS_SHORT_OF_OWN,  /* spool_limit: only its own reader can help */
+    PWS_SHORT_OF_ALL,  /* spool_limit_all: another output that ends helps too */
+    PWS_SHORT_OF_DISK, /* the file cannot be written: it is in the log */
+} pws_shortage;
 
 typedef struct {
     pws_output_shared *shared;
     char *block;      /* NULL or PWS_BLOCK_SIZE bytes, not owned */
     uint32_t at, end; /* what waits in the block */
     pws_segment *first, *last;
-    uint64_t in_memory; /* bytes that wait in segments and belong to memory */
-    uint64_t pending;   /* all bytes that wait */
-    int spool_fd;       /* -1: none */
-    uint64_t spool_end; /* bytes written to the spool file */
+    uint64_t in_memory;    /* bytes that wait in segments and belong to memory */
+    uint64_t pending;      /* all bytes that wait */
+    int spool_fd;          /* -1: none */
+    uint64_t spool_end;    /* bytes written to the spool file */
+    pws_shortage shortage; /* of the last pws_output_spool */
 } pws_output;
+
+/* `limit_all`: bytes in memory, of all outputs. Spooling is set up by the caller. */
+void pws_output_shared_init(pws_output_shared *shared, uint64_t memory_limit_all);
+
+/* All outputs must have been cleared; released segments may be left. */
+void pws_output_shared_close(pws_output_shared *shared);
 
 void pws_output_init(pws_output *out, pws_output_shared *shared);
 
@@ -91,6 +111,10 @@ pws_output_commit(pws_output *out, size_t n)
     out->pending += n;
 }
 
+/* Whether `len` more bytes may wait in memory: as a copy, or pinned with `object`. What
+ * fits into the block always may. */
+bool pws_output_may_hold(const pws_output *out, size_t len, const void *object);
+
 /* Add a copy of the bytes. Returns 0 or -1 without memory. */
 int pws_output_copy(pws_output *out, const char *data, size_t len);
 
@@ -98,8 +122,8 @@ int pws_output_copy(pws_output *out, const char *data, size_t len);
  * list of released segments. Returns 0, or -1 without memory (nothing is taken). */
 int pws_output_pin(pws_output *out, const char *data, size_t len, void *object);
 
-/* Add bytes by way of the spool file. Returns 0, or -1 when there is no spool, its
- * limits are reached, or it cannot be written: nothing was added then. */
+/* Add bytes by way of the spool file. Returns 0, or -1 with `shortage`: nothing was
+ * added then. */
 int pws_output_spool(pws_output *out, const char *data, size_t len);
 
 /* Add a range of a file. `owned`: the descriptor is taken and closed at the end.

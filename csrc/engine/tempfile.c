@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -42,9 +44,31 @@ pws_tempfile_open(const char *dir)
     return fd;
 }
 
+/* Whether `len` more bytes leave the reserve alone. A file system that cannot say has
+ * room. */
+static bool
+leaves_reserve(int fd, size_t len)
+{
+    uint64_t unit, size, spare, reserve;
+    struct statvfs st;
+
+    if (fstatvfs(fd, &st) < 0 || st.f_blocks == 0) {
+        return true;
+    }
+    unit = st.f_frsize;
+    size = st.f_blocks * unit;
+    spare = st.f_bavail * unit;
+    reserve = size / 20 < PWS_TEMPFILE_RESERVE ? size / 20 : PWS_TEMPFILE_RESERVE;
+    return spare >= reserve && spare - reserve >= len;
+}
+
 int
 pws_tempfile_write(int fd, const char *data, size_t len, uint64_t offset)
 {
+    if (!leaves_reserve(fd, len)) {
+        errno = ENOSPC;
+        return -1;
+    }
     while (len > 0) {
         ssize_t n = pwrite(fd, data, len, (off_t)offset);
 

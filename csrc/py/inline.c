@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "engine/evict.h"
 #include "py/call.h"
 
 /* The number of events in a batch from which on the next poll does not wait: under load
@@ -38,23 +39,65 @@ take_lease(pws_engine *e)
 
 /* One wait without the GIL. Returns like pws_engine_wait. */
 static int
-wait_once(pws_lane *lane, unsigned what, int64_t timeout_ms)
+wait_once(pws_lane *lane, const pws_wait *wait)
 {
     pws_engine *e = lane->engine;
-    pws_exchange *x = lane->x;
-    int rc;
+    int rc = 1;
 
     Py_BEGIN_ALLOW_THREADS
     pws_lease_take(&e->lease);
-    rc = pws_engine_wait(e, x, what, timeout_ms);
+    if (atomic_load(&lane->config->orders->stop) != PWS_STOP_NOT) {
+        pws_engine_drain(e);
+    }
+    if ((wait->what & PWS_WRITABLE) == 0 || wait->x->out.shortage <= PWS_SHORT_OF_OWN ||
+        !pws_evict_for_spool(e)) {
+        rc = pws_engine_wait(e, wait);
+    }
     pws_lease_drop(&e->lease);
     Py_END_ALLOW_THREADS
+    return rc;
+}
+
+/* When a client is not waited for any more. */
+static int64_t
+last_moment(const pws_orders *orders, int64_t deadline_ms)
+{
+    int64_t end_ms;
+
+    switch (atomic_load(&orders->stop)) {
+    case PWS_STOP_NOT:
+        return deadline_ms;
+    case PWS_STOP_GRACEFUL:
+        end_ms = atomic_load(&orders->end_ms);
+        return end_ms < deadline_ms ? end_ms : deadline_ms;
+    default:
+        return 0;
+    }
+}
+
+/* One wait and what comes with it. Returns 1, 0, PWS_WAIT_WOKEN, or PWS_WAIT_FAILED
+ * with an exception. */
+static int
+wait_and_look(pws_lane *lane, const pws_wait *wait)
+{
+    int rc;
+
+    pws_lane_step_out(lane);
+    rc = wait_once(lane, wait);
+    drop_released(lane->engine);
+    if (pws_lane_step_in(lane) < 0) {
+        return PWS_WAIT_FAILED;
+    }
+    if (rc == PWS_WAIT_FAILED) {
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
     return rc;
 }
 
 int
 pws_inline_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
 {
+    pws_wait wait = {.x = lane->x, .what = what, .patience_ms = timeout_ms};
     int64_t deadline_ms = PWS_NEVER;
     pws_clock now;
 
@@ -63,30 +106,22 @@ pws_inline_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
         deadline_ms = now.now_ms + timeout_ms;
     }
     for (;;) {
+        int64_t until_ms = last_moment(lane->config->orders, deadline_ms);
         int rc;
 
-        pws_lane_step_out(lane);
-        rc = wait_once(lane, what,
-                       deadline_ms != PWS_NEVER ? deadline_ms - now.now_ms : 0);
-        drop_released(lane->engine);
-        if (pws_lane_step_in(lane) < 0) {
-            return -1;
+        /* Signals end a wait, not the time for it. */
+        if (until_ms <= now.now_ms) {
+            return 0;
         }
-        if (rc == PWS_WAIT_FAILED) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
-        }
+        wait.timeout_ms = until_ms != PWS_NEVER ? until_ms - now.now_ms : 0;
+        rc = wait_and_look(lane, &wait);
         if (rc != PWS_WAIT_WOKEN) {
-            return rc;
+            return rc >= 0 ? rc : -1;
         }
         if (PyErr_CheckSignals() < 0) {
             return -1;
         }
-        /* Signals end a wait, not the time for it. */
         pws_clock_read(&now);
-        if (deadline_ms <= now.now_ms) {
-            return 0;
-        }
     }
 }
 
@@ -134,18 +169,15 @@ end_child(void)
 
 /* Whether the server is to end now; begins to drain when asked to. */
 static bool
-should_end(pws_engine *e, const _Atomic int *stop, int64_t graceful_ms, int64_t *end_ms)
+should_end(pws_engine *e, const pws_orders *orders)
 {
-    switch (atomic_load_explicit(stop, memory_order_relaxed)) {
+    switch (atomic_load_explicit(&orders->stop, memory_order_relaxed)) {
     case PWS_STOP_NOT:
         return false;
     case PWS_STOP_GRACEFUL:
-        if (!e->draining) {
-            pws_engine_drain(e);
-            *end_ms = e->clock.now_ms + graceful_ms;
-        }
+        pws_engine_drain(e);
         return (pws_engine_open(e) == 0 && e->queue_first == NULL) ||
-               e->clock.now_ms >= *end_ms;
+               e->clock.now_ms >= atomic_load(&orders->end_ms);
     default:
         return true;
     }
@@ -153,18 +185,22 @@ should_end(pws_engine *e, const _Atomic int *stop, int64_t graceful_ms, int64_t 
 
 /* What is left of the time to stop in, for poll_engine. */
 static int
-time_left_ms(const pws_engine *e, int64_t end_ms)
+time_left_ms(const pws_engine *e, const pws_orders *orders)
 {
-    int64_t left_ms = end_ms - e->clock.now_ms;
+    int64_t left_ms;
 
-    return end_ms == PWS_NEVER || left_ms > INT32_MAX ? -1 : (int)left_ms;
+    if (atomic_load_explicit(&orders->stop, memory_order_relaxed) == PWS_STOP_NOT) {
+        return -1;
+    }
+    left_ms = atomic_load(&orders->end_ms) - e->clock.now_ms;
+    return left_ms > INT32_MAX ? -1 : left_ms > 0 ? (int)left_ms : 0;
 }
 
 int
-pws_inline_serve(pws_lane *lane, _Atomic int *stop, int64_t graceful_ms)
+pws_inline_serve(pws_lane *lane)
 {
+    const pws_orders *orders = lane->config->orders;
     pws_engine *e = lane->engine;
-    int64_t end_ms = PWS_NEVER;
     int rc = 0;
 
     while (rc == 0) {
@@ -174,13 +210,13 @@ pws_inline_serve(pws_lane *lane, _Atomic int *stop, int64_t graceful_ms)
             end_child();
         }
         take_lease(e);
-        if (should_end(e, stop, graceful_ms, &end_ms)) {
+        if (should_end(e, orders)) {
             pws_lease_drop(&e->lease);
             break;
         }
         x = pws_engine_next(e);
         if (x == NULL) {
-            rc = poll_engine(e, time_left_ms(e, end_ms));
+            rc = poll_engine(e, time_left_ms(e, orders));
         }
         else {
             pws_lease_drop(&e->lease);

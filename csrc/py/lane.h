@@ -15,14 +15,28 @@
 typedef struct pws_lane pws_lane;
 
 /* Wait until one of `what` (PWS_READABLE, PWS_WRITABLE) has happened for the exchange
- * in hand, or `timeout_ms` (0: none) has passed. Returns 1, 0 after the time-out, or -1
- * with an exception set. Entered with the GIL held. */
+ * in hand, or `timeout_ms` (0: none) has passed. Returns 1, 0 when the client is not to
+ * be waited for any longer, or -1 with an exception set. Entered with the GIL held. */
 typedef int (*pws_lane_wait)(pws_lane *lane, unsigned what, int64_t timeout_ms);
+
+typedef enum {
+    PWS_STOP_NOT,
+    PWS_STOP_GRACEFUL, /* finish what has begun, within the time */
+    PWS_STOP_QUICK,    /* finish the app call in hand */
+} pws_stop;
+
+/* What lanes are told, by signal handlers and other threads that wake the engine then.
+ */
+typedef struct {
+    _Atomic int stop;       /* pws_stop */
+    _Atomic int64_t end_ms; /* GRACEFUL: when time is over, on the engine's clock */
+} pws_orders;
 
 /* What a server gives all its lanes. Borrowed. */
 typedef struct {
     pws_module *module;
     pws_engine *engine;
+    const pws_orders *orders;
     PyObject *app;
     PyObject *errors;        /* wsgi.errors */
     PyObject *software;      /* SERVER_SOFTWARE */

@@ -10,6 +10,9 @@
 /* Bytes to send beyond which the GIL is let go of. */
 #define SEND_WITHOUT_GIL (256 * 1024)
 
+/* What of a longer object is added at a time when there is no room for it. */
+#define PIECE ((size_t)32 * 1024)
+
 int
 pws_text_read(PyObject *text, const char *what, pws_slice *slice)
 {
@@ -148,31 +151,42 @@ wait_for_client(pws_lane *lane)
     return rc < 0 ? -1 : 0;
 }
 
-/* Add body bytes; with `last`, nothing is asked for behind them. */
+/* Add body bytes. What has no room as a whole goes in pieces that fit into an empty
+ * block, so that the app goes on when its client has read so much. */
 static int
 add_bytes(pws_lane *lane, PyObject *bytes)
 {
     pws_exchange *x = lane->x;
     const char *data = PyBytes_AS_STRING(bytes);
-    size_t len = (size_t)PyBytes_GET_SIZE(bytes);
+    const size_t len = (size_t)PyBytes_GET_SIZE(bytes);
+    size_t left = len, step = len;
 
-    for (;;) {
-        int rc = pws_exchange_write(x, data, len, bytes);
+    while (left > 0) {
+        size_t n = step < left ? step : left;
+        int rc = pws_exchange_write(x, data, n, n == len ? bytes : NULL);
 
-        if (rc == 1) {
+        switch (rc) {
+        case 1:
             Py_INCREF(bytes); /* comes back by pws_engine_released */
-        }
-        if (rc == PWS_IO_ERROR) {
+            break;
+        case 0:
+            break;
+        case PWS_IO_AGAIN:
+            if (n > PIECE) {
+                step = PIECE;
+            }
+            else if (wait_for_client(lane) < 0) {
+                return -1;
+            }
+            continue;
+        default:
             PyErr_NoMemory();
             return -1;
         }
-        if (rc != PWS_IO_AGAIN) {
-            return 0;
-        }
-        if (wait_for_client(lane) < 0) {
-            return -1;
-        }
+        data += n;
+        left -= n;
     }
+    return 0;
 }
 
 static int

@@ -15,7 +15,7 @@ typedef struct {
     pws_listener *listeners;
     unsigned listener_count;
     int wake_pipe[2]; /* read end, write end; -1: none */
-    _Atomic int stop; /* enum pws_stop */
+    pws_orders orders;
     int64_t graceful_ms;
     PyObject *log_exception;
     PyObject *software;
@@ -228,6 +228,7 @@ serve(PyObject *object, PyObject *app)
     pws_lane_config config = {
         .module = pws_module_of(object),
         .engine = &self->engine,
+        .orders = &self->orders,
         .app = app,
         .software = self->software,
         .log_exception = self->log_exception,
@@ -252,7 +253,7 @@ serve(PyObject *object, PyObject *app)
         return NULL;
     }
     self->serving = true;
-    rc = pws_inline_serve(lane, &self->stop, self->graceful_ms);
+    rc = pws_inline_serve(lane);
     self->serving = false;
     pws_lane_free(lane);
     Py_DECREF(errors);
@@ -267,16 +268,21 @@ stop(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {(char *)"graceful", NULL};
     server_object *self = (server_object *)object;
+    pws_orders *orders = &self->orders;
     int graceful = 1, wanted;
+    pws_clock now;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:stop", names, &graceful)) {
         return NULL;
     }
     wanted = graceful ? PWS_STOP_GRACEFUL : PWS_STOP_QUICK;
-    if (atomic_load(&self->stop) < wanted) {
-        atomic_store(&self->stop, wanted);
+    if (atomic_load(&orders->stop) < wanted) {
+        pws_clock_read(&now);
+        atomic_store(&orders->end_ms, now.now_ms + self->graceful_ms);
+        atomic_store(&orders->stop, wanted);
     }
     if (self->engine_open) {
+        pws_engine_announce_drain(&self->engine);
         pws_engine_wake(&self->engine);
     }
     Py_RETURN_NONE;

@@ -1,4 +1,4 @@
-"""Ten megabytes: /shared is one object for all, /pieces is made for each; else hello."""
+"""Ten megabytes: /shared is one object for all, /pieces and /fresh are made for each; else hello."""
 
 TEXT = ("Content-Type", "text/plain")
 SIZE = 10_000_000
@@ -16,6 +16,9 @@ def application(environ, start_response):
     if path == "/shared":
         start_response("200 OK", [TEXT, ("Content-Length", str(SIZE))])
         return [SHARED]
+    if path == "/fresh":
+        start_response("200 OK", [TEXT, ("Content-Length", str(SIZE))])
+        return [b"".join([PIECE] * (SIZE // len(PIECE)))]
     if path == "/pieces":
         start_response("200 OK", [TEXT, ("Content-Length", str(SIZE))])
         return pieces()

@@ -90,6 +90,7 @@ rig_close(rig *r)
     (void)rig_release(r);
     CHECK_EQ(r->engine.bodies.memory_all, 0);
     CHECK_EQ(atomic_load(&r->engine.outputs.spooled_all), 0);
+    CHECK_EQ(atomic_load(&r->engine.outputs.memory_all), 0);
     for (unsigned i = 0; i < r->listener_count; i++) {
         pws_listener_close(&r->listeners[i]);
     }
@@ -173,6 +174,14 @@ rig_in_state(rig *r, pws_conn_state state)
     const pws_conn *c = rig_conn(r);
 
     return c != NULL && c->state == state;
+}
+
+int
+rig_wait(pws_exchange *x, unsigned what, int64_t timeout_ms)
+{
+    const pws_wait wait = {.x = x, .what = what, .timeout_ms = timeout_ms};
+
+    return pws_engine_wait(x->engine, &wait);
 }
 
 unsigned

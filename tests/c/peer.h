@@ -54,6 +54,9 @@ void rig_reply(pws_exchange *x, const char *body);
 /* rig_reply with the request's target as the body. */
 void rig_answer(pws_exchange *x);
 
+/* pws_engine_wait without patience's end. */
+int rig_wait(pws_exchange *x, unsigned what, int64_t timeout_ms);
+
 /* The connection with the lowest slot, or NULL. */
 pws_conn *rig_conn(rig *r);
 

@@ -219,7 +219,7 @@ TEST(a_file_without_a_name_holds_what_was_written)
 }
 
 /* A full disk, as it were. */
-TEST(a_file_that_cannot_grow_is_a_500)
+TEST(a_file_that_cannot_grow_is_a_503)
 {
     struct rlimit old, small;
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
@@ -236,7 +236,7 @@ TEST(a_file_that_cannot_grow_is_a_500)
     CHECK_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
     signal(SIGXFSZ, handler);
     CHECK_EQ(first, 0);
-    CHECK_EQ(second, 500);
+    CHECK_EQ(second, 503);
     pws_body_reset(&body, &shared);
     CHECK_EQ(shared.memory_all, 0);
 }

@@ -1,6 +1,7 @@
 /* The engine: accepting and pausing, turns and budgets, hosted mode, drain. */
 #include "peer.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,7 +12,7 @@
 #include "engine/accept.h"
 
 static rig r;
-static peer p, q, peers[40];
+static peer p, q, peers[80];
 
 static int64_t
 now_ms(void)
@@ -87,50 +88,61 @@ TEST(a_peer_of_a_trusted_network_is_trusted)
     }
 }
 
-TEST(a_full_engine_pauses_and_goes_on_when_a_connection_ends)
+/* Fill all slots, those of the slack too, with connections that nothing is known of
+ * yet. Returns how many. */
+static unsigned
+fill(uint32_t worker_connections)
 {
-    int64_t start;
+    unsigned n = worker_connections + PWS_ACCEPT_SLACK;
 
     rig_prepare(&r);
-    r.config.worker_connections = 2;
+    r.config.worker_connections = worker_connections;
     rig_open(&r);
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < n; i++) {
         peer_connect(&peers[i], &r, 0);
-        UNTIL(&r, pws_engine_open(&r.engine) == i + 1);
     }
-    peer_connect(&peers[2], &r, 0);
-    peer_send(&peers[2], request("GET", "/a", ""));
+    UNTIL(&r, pws_engine_open(&r.engine) == n);
+    return n;
+}
+
+TEST(a_full_engine_pauses_and_goes_on_when_a_connection_ends)
+{
+    unsigned n = fill(2);
+    int64_t start;
+
+    peer_connect(&peers[n], &r, 0);
+    peer_send(&peers[n], request("GET", "/a", ""));
     for (int i = 0; i < 5; i++) {
         rig_step(&r, rig_deadline());
     }
-    CHECK_EQ(r.engine.accepted, 2);
+    CHECK_EQ(r.engine.accepted, n);
 
-    peer_close(&peers[0]);
+    for (unsigned i = 0; i < PWS_ACCEPT_SLACK + 1; i++) {
+        peer_close(&peers[i]);
+    }
     start = now_ms();
-    while (r.engine.accepted < 3) {
+    while (r.engine.accepted < n + 1) {
         CHECK(pws_engine_poll(&r.engine, 1, 10000) >= 0);
     }
     CHECK(now_ms() - start < 5000);
     r.serve = true;
-    CHECK_EQ(peer_response(&peers[2]), 200);
-    close_peers(3);
+    CHECK_EQ(peer_response(&peers[n]), 200);
+    close_peers(n + 1);
 }
 
-TEST(connections_that_wait_at_a_pause_are_taken_within_the_slack)
+TEST(a_full_engine_takes_a_new_client_in_the_place_of_a_slow_one)
 {
-    rig_prepare(&r);
-    r.config.worker_connections = 1;
-    rig_open(&r);
+    unsigned n = fill(1);
+    pws_conn *slow = r.engine.slots[3].conn;
+
+    CHECK(slow != NULL);
+    slow->since_ms -= 5000;
     r.serve = true;
-    for (unsigned i = 0; i < 40; i++) {
-        peer_connect(&peers[i], &r, 0);
-        peer_send(&peers[i], request("GET", "/a", ""));
-    }
-    for (unsigned i = 0; i < 40; i++) {
-        CHECK_EQ(peer_response(&peers[i]), 200);
-    }
-    CHECK_EQ(pws_engine_open(&r.engine), 40);
-    close_peers(40);
+    peer_connect(&peers[n], &r, 0);
+    peer_send(&peers[n], request("GET", "/a", ""));
+    CHECK_EQ(peer_response(&peers[n]), 200);
+    CHECK(r.engine.slots[3].conn != slow || r.engine.slots[3].generation > 0);
+    close_peers(n + 1);
 }
 
 TEST(accepting_pauses_without_descriptors_and_recovers)
@@ -356,6 +368,9 @@ TEST(a_host_is_called_when_accepting_can_go_on)
 
 TEST(a_drain_takes_what_waits_and_closes_the_idle)
 {
+    const pws_address *address = &r.listeners[0].address;
+    int fd;
+
     rig_prepare(&r);
     r.config.keepalive_ms = 500;
     rig_open(&r);
@@ -376,12 +391,11 @@ TEST(a_drain_takes_what_waits_and_closes_the_idle)
     peer_close(&q);
     UNTIL(&r, pws_engine_open(&r.engine) == 0);
 
-    peer_connect(&p, &r, 0);
-    for (int i = 0; i < 5; i++) {
-        rig_step(&r, rig_deadline());
-    }
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(connect(fd, &address->sa.any, address->len), -1);
+    CHECK_EQ(errno, ECONNREFUSED);
+    close(fd);
     CHECK_EQ(r.engine.accepted, 2);
-    peer_close(&p);
     rig_close(&r);
 }
 

@@ -311,7 +311,7 @@ TEST(beyond_the_spool_limit_the_app_waits_for_its_reader)
             peer_receive(&p);
             if (pws_exchange_flush(x) == PWS_IO_AGAIN) {
                 peer_receive(&p);
-                CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_WRITABLE, 20000), 1);
+                CHECK_EQ(rig_wait(x, PWS_WRITABLE, 20000), 1);
             }
             continue;
         }
@@ -335,14 +335,13 @@ TEST(a_wait_for_a_reader_ends_with_its_time_or_its_client)
     rig_begin(x, "200 OK", 2 * BIG);
     CHECK_EQ(pws_exchange_write(x, big, BIG, NULL), 0);
     CHECK_EQ(pws_exchange_write(x, big, BIG, NULL), PWS_IO_AGAIN);
-    while (pws_exchange_flush(x) == PWS_IO_MORE ||
-           pws_engine_wait(&r.engine, x, PWS_WRITABLE, 50) == 1) {
+    while (pws_exchange_flush(x) == PWS_IO_MORE || rig_wait(x, PWS_WRITABLE, 50) == 1) {
     }
-    CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_WRITABLE, 50), 0);
+    CHECK_EQ(rig_wait(x, PWS_WRITABLE, 50), 0);
     pws_engine_wake(&r.engine);
-    CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_WRITABLE, 5000), -1);
+    CHECK_EQ(rig_wait(x, PWS_WRITABLE, 5000), -1);
     peer_reset(&p);
-    CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_WRITABLE, 5000), 1);
+    CHECK_EQ(rig_wait(x, PWS_WRITABLE, 5000), 1);
     CHECK_EQ(pws_exchange_flush(x), PWS_IO_ERROR);
     CHECK(x->gone);
     CHECK_EQ(pws_exchange_write(x, big, BIG, NULL), 0);

@@ -38,7 +38,7 @@ check_read(pws_exchange *x, size_t len, size_t step)
 
     while ((rc = pws_exchange_read(x, got + n, step)) != 0) {
         if (rc == PWS_IO_AGAIN) {
-            CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_READABLE, 20000), 1);
+            CHECK_EQ(rig_wait(x, PWS_READABLE, 20000), 1);
             continue;
         }
         CHECK(rc > 0);
@@ -255,11 +255,11 @@ TEST(a_streamed_body_is_read_as_it_comes)
     x = rig_request(&r);
     CHECK_EQ(pws_exchange_read(x, got, 8), PWS_IO_AGAIN);
     peer_send(&p, "abc");
-    CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_READABLE, 20000), 1);
+    CHECK_EQ(rig_wait(x, PWS_READABLE, 20000), 1);
     CHECK_EQ(pws_exchange_read(x, got, 8), 3);
     CHECK_EQ(pws_exchange_read(x, got, 8), PWS_IO_AGAIN);
     peer_send(&p, "def");
-    CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_READABLE, 20000), 1);
+    CHECK_EQ(rig_wait(x, PWS_READABLE, 20000), 1);
     CHECK_EQ(pws_exchange_read(x, got, 2), 2);
     CHECK_EQ(pws_exchange_read(x, got, 2), 1);
     CHECK_EQ(pws_exchange_read(x, got, 2), 0);
@@ -332,7 +332,7 @@ TEST(nothing_behind_a_malformed_streamed_body_is_interpreted)
                 pws_exchange_take(x, bytes.len);
             }
             else {
-                CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_READABLE, 20000), 1);
+                CHECK_EQ(rig_wait(x, PWS_READABLE, 20000), 1);
             }
         }
         CHECK_EQ(rc, PWS_IO_ERROR);

@@ -26,7 +26,7 @@ prepare(bool with_block)
     for (size_t i = 0; i < LEN; i++) {
         data[i] = (char)(i * 7 + i / 1013);
     }
-    memset(&shared, 0, sizeof(shared));
+    pws_output_shared_init(&shared, 4u << 20);
     shared.spool_dir = "/tmp";
     shared.spool_limit = 1 << 20;
     shared.spool_limit_all = 1 << 21;
@@ -60,6 +60,8 @@ finish(void)
     (void)take_released();
     CHECK_EQ(out.pending, 0);
     CHECK_EQ(atomic_load(&shared.spooled_all), 0);
+    CHECK_EQ(atomic_load(&shared.memory_all), 0);
+    pws_output_shared_close(&shared);
     close(pair[0]);
     close(pair[1]);
 }
@@ -189,8 +191,10 @@ TEST(the_spool_has_a_limit_for_each_and_for_all)
     CHECK_EQ(pws_output_spool(&out, data, (1 << 20) + 1), -1);
     CHECK_EQ(pws_output_spool(&out, data, 1 << 20), 0);
     CHECK_EQ(pws_output_spool(&out, data, 1), -1);
+    CHECK_EQ(out.shortage, PWS_SHORT_OF_OWN);
     shared.spool_limit_all = (1 << 20) + 1000;
     CHECK_EQ(pws_output_spool(&other, data, 1001), -1);
+    CHECK_EQ(other.shortage, PWS_SHORT_OF_ALL);
     CHECK_EQ(pws_output_spool(&other, data, 1000), 0);
     pws_output_clear(&other);
     CHECK_EQ(atomic_load(&shared.spooled_all), 1 << 20);
@@ -205,8 +209,10 @@ TEST(no_folder_means_no_spool)
     prepare(true);
     shared.spool_dir = NULL;
     CHECK_EQ(pws_output_spool(&out, data, 1), -1);
+    CHECK_EQ(out.shortage, PWS_SHORT_OF_OWN);
     shared.spool_dir = "/nonexistent";
     CHECK_EQ(pws_output_spool(&out, data, 1), -1);
+    CHECK_EQ(out.shortage, PWS_SHORT_OF_DISK);
     CHECK_EQ(out.pending, 0);
     finish();
 }
@@ -277,5 +283,37 @@ TEST(a_spool_that_cannot_grow_takes_nothing)
     CHECK_EQ(second, -1);
     CHECK_EQ(atomic_load(&shared.spooled_all), 100000);
     check_sent(100000);
+    finish();
+}
+
+TEST(memory_of_all_outputs_has_a_bound)
+{
+    static long objects[2];
+    pws_output other;
+
+    prepare(true);
+    pws_output_init(&other, &shared);
+    shared.memory_limit_all = 200000;
+    CHECK_EQ(pws_output_pin(&out, data, 150000, &objects[0]), 0);
+    CHECK(pws_output_may_hold(&other, 50000, NULL));
+    CHECK(!pws_output_may_hold(&other, 50001, NULL));
+    CHECK(!pws_output_may_hold(&other, 150000, &objects[1]));
+    CHECK(pws_output_may_hold(&other, 150000, &objects[0])); /* costs nothing more */
+    CHECK_EQ(pws_output_pin(&other, data, 150000, &objects[0]), 0);
+    CHECK_EQ(atomic_load(&shared.memory_all), 150000);
+    other.block = block;
+    pws_output_clear(&other);
+    CHECK_EQ(atomic_load(&shared.memory_all), 150000);
+    CHECK_EQ(pws_output_copy(&other, data, 100000), 0);
+    CHECK(!pws_output_may_hold(&other, 1, NULL));
+    pws_output_clear(&other);
+    CHECK(pws_output_may_hold(&other, PWS_BLOCK_SIZE, NULL)); /* the block is its own */
+    references = -1;
+    pws_output_clear(&out);
+    for (pws_segment *s = pws_released_take(&shared.released), *next; s != NULL;
+         s = next) {
+        next = s->next;
+        free(s);
+    }
     finish();
 }

@@ -177,7 +177,7 @@ act_as_server(void)
         CHECK(pws_engine_poll(&r.engine, (uint32_t)(1 + rand() % 8), 0) >= 0);
     }
     if (held[i] != NULL && rand() % 50 == 0) {
-        CHECK(pws_engine_wait(&r.engine, held[i], PWS_READABLE | PWS_WRITABLE, 1) <= 1);
+        CHECK(rig_wait(held[i], PWS_READABLE | PWS_WRITABLE, 1) <= 1);
     }
     (void)rig_release(&r);
 }

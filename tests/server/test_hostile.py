@@ -88,6 +88,95 @@ def test_a_thousand_slow_readers_hold_up_nobody(serve, tmp_path):
             assert grown < 300_000, "answers are kept in memory for slow readers"
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+def test_more_slow_readers_than_there_is_room_for_hold_up_nobody(serve, tmp_path):
+    """Generators of 250 readers want more of the disk than all of them may have."""
+    with serve("slow_readers", tmp_upload_dir=str(tmp_path)) as server:
+        clients = [server.connect(receive_buffer=4096) for _ in range(250)]
+        with server.connect() as ordinary:
+            ordinary.socket.settimeout(4 * DEADLINE_S)
+            for client in clients:
+                client.send(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+            for _ in range(20):
+                assert ordinary.get().body == b"hello"
+        assert "cutting the slowest clients" in server.stderr
+        assert server.stderr.count("WARNING") < 5
+        for client in clients:
+            client.abort()
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+def test_what_slow_readers_keep_alive_has_a_bound(serve, tmp_path):
+    """Sixty readers of ten megabytes each, of an object of its own: not in memory."""
+    with serve("slow_readers", tmp_upload_dir=str(tmp_path)) as server:
+        with server.connect() as ordinary:
+            ordinary.get("/fresh")
+            before = server.rss_kib()
+            clients = [server.connect(receive_buffer=4096) for _ in range(60)]
+            for client in clients:
+                client.send(b"GET /fresh HTTP/1.1\r\nHost: x\r\n\r\n")
+                client.head()
+            grown = server.rss_kib() - before
+            assert ordinary.get().body == b"hello"
+        with clients[-1] as last:
+            assert last.exactly(10_000_000) == b"0123456789" * 1_000_000
+        for client in clients[:-1]:
+            client.abort()
+
+        assert SANITIZED or grown < 400_000
+
+
+def test_a_disk_without_room_costs_only_the_slow_reader(serve, tmp_path):
+    """The app waits for its reader, but not while others wait for the app."""
+    settings = {"tmp_upload_dir": str(tmp_path), "send_timeout": 1}
+    with serve("slow_readers", limits={"fsize": 1_000_000}, **settings) as server:
+        with server.connect(receive_buffer=4096) as slow, server.connect() as ordinary:
+            slow.send(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+            slow.head()
+
+            assert ordinary.get().body == b"hello"
+        assert "Cannot keep responses in tmp_upload_dir" in server.stderr
+
+
+def test_a_trickling_reader_is_not_waited_for_while_others_wait(serve):
+    """It takes something within every send_timeout, and would hold the app for ever."""
+    with serve("slow_readers", response_spool_limit=0, send_timeout=2) as server:
+        with server.connect(receive_buffer=4096) as slow, server.connect() as ordinary:
+            slow.send(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+            slow.head()
+            ordinary.send(GET)
+            while not select.select([ordinary.socket], [], [], 0.2)[0]:
+                slow.exactly(20_000)
+
+            assert ordinary.response().body == b"hello"
+
+
+@pytest.mark.parametrize("state", ["connected", "in a head", "in a body", "reading"])
+def test_clients_that_take_every_connection_give_way(serve, state):
+    """More of them than worker_connections allows, at its default."""
+    data = {
+        "connected": b"",
+        "in a head": b"GET / HTTP/1.1\r\nHo",
+        "in a body": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na",
+        "reading": b"GET /shared HTTP/1.1\r\nHost: x\r\n\r\n",
+    }[state]
+    with serve("slow_readers", backlog=2048) as server:
+        crowd = [server.connect(receive_buffer=4096) for _ in range(1100)]
+        for client in crowd:
+            client.send(data)
+        for _ in range(50):
+            with server.connect() as client:
+                client.socket.settimeout(4 * DEADLINE_S)
+                assert client.get().body == b"hello"
+        log = server.stderr
+        for client in crowd:
+            client.abort()
+
+    assert log.count("No room for new connections") == 1
+
+
 # Halves of connections
 
 
@@ -277,36 +366,44 @@ def test_a_pipeline_holds_up_nobody_else(serve):
 
 
 @pytest.mark.timeout(300)
-def test_a_server_out_of_descriptors_serves_on_and_recovers(serve):
-    with serve("hello", nofile=64, keepalive=60, backlog=512) as server:
+def test_a_server_out_of_descriptors_answers_whoever_asks(serve):
+    with serve("hello", limits={"nofile": 64}, keepalive=60, backlog=512) as server:
+        crowd = [server.connect() for _ in range(150)]
+        for client in crowd:
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = []
+        for client in crowd:
+            with client:
+                client.socket.settimeout(3 * DEADLINE_S)
+                answers.append(client.response().status)
+
+        assert answers == [200] * 150
+
+
+@pytest.mark.timeout(300)
+def test_a_server_out_of_descriptors_does_not_spin_and_recovers(serve):
+    with serve("hello", limits={"nofile": 64}, keepalive=60, backlog=512) as server:
         with server.connect() as old:
             assert old.get().body == b"hello"
             crowd = [server.connect() for _ in range(150)]
             for _ in range(100):
                 assert old.get().body == b"hello"
-            log = len(server.stderr)
-            began = server.cpu_s()
-            select.select([], [], [], 2)
-            used = server.cpu_s() - began
-            flood = server.stderr[log:].count("\n")
-            for client in crowd:
-                client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            answers = []
-            for client in crowd:
-                with client:
-                    client.socket.settimeout(3 * DEADLINE_S)
-                    answers.append(client.response().status)
+        log = len(server.stderr)
+        began = server.cpu_s()
+        select.select([], [], [], 2)
+        used = server.cpu_s() - began
+        flood = server.stderr[log:].count("\n")
+        close_all(crowd)
 
-            assert answers == [200] * 150
-            assert used < 1, "a full table makes the server spin"
-            assert flood < 100, "a full table floods the log"
-            for _ in range(100):
-                with server.connect() as new:
-                    assert new.get().body == b"hello"
+        assert used < 1, "a full table makes the server spin"
+        assert flood < 100, "a full table floods the log"
+        for _ in range(100):
+            with server.connect() as new:
+                assert new.get().body == b"hello"
 
 
 def test_a_crowd_that_only_takes_descriptors_is_let_go_of(serve):
-    with serve("hello", nofile=64, header_timeout=1, backlog=512) as server:
+    with serve("hello", limits={"nofile": 64}, header_timeout=1, backlog=512) as server:
         crowd = [server.connect() for _ in range(100)]
         with server.connect() as client:
             client.socket.settimeout(6 * DEADLINE_S)
@@ -316,7 +413,7 @@ def test_a_crowd_that_only_takes_descriptors_is_let_go_of(serve):
 
 def test_a_body_that_needs_a_file_when_there_is_none_harms_nobody(serve, tmp_path):
     settings = {"body_buffer_size": 1024, "tmp_upload_dir": str(tmp_path)}
-    with serve("echo", nofile=40, keepalive=60, **settings) as server:
+    with serve("echo", limits={"nofile": 40}, keepalive=60, **settings) as server:
         crowd = [server.connect() for _ in range(60)]
         for client in crowd:
             client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")

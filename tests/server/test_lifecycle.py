@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from tests.client import Truncated
+from tests.client import Truncated, eventually
 from tests.process import Pipe, Server, ServerFailed
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -234,6 +234,60 @@ def test_a_request_underway_is_answered_before_the_end(serve, short_path):
             assert answer.body == b"done\n"
             assert client.closed()
         assert server.wait() == 0
+
+
+def test_an_answer_that_begins_after_the_signal_says_close(serve, short_path):
+    pipe, here = Pipe(short_path / "pipe"), Pipe(short_path / "pipe.here")
+    with serve("answers:waits_first", killed=True) as server:
+        with server.connect() as client:
+            client.send(f"GET /?{pipe} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert here.read() == "in the app\n"
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for("Handling signal: term")
+            pipe.write("done\n")
+
+            assert client.response().says_close
+        assert server.wait() == 0
+
+
+def test_new_clients_are_refused_while_the_last_are_served(serve):
+    with serve("slow_readers", killed=True) as server:
+        with server.connect(receive_buffer=4096) as client:
+            client.send(b"GET /shared HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.head()
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for("Handling signal: term")
+            eventually(lambda: refuses(server), "the listener is closed")
+
+            assert len(client.exactly(10_000_000)) == 10_000_000
+        assert server.wait() == 0
+
+
+def refuses(server):
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_client_that_the_app_waits_for_does_not_hold_up_a_quick_end(serve):
+    with serve("slow_readers", response_spool_limit=0, killed=True) as server:
+        with server.connect(receive_buffer=4096) as client:
+            client.send(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.head()
+
+            assert server.stop(signal.SIGINT) == 0
+
+
+def test_a_client_that_the_app_waits_for_has_the_graceful_timeout(serve):
+    settings = {"response_spool_limit": 0, "send_timeout": 600, "graceful_timeout": 1}
+    with serve("slow_readers", killed=True, **settings) as server:
+        with server.connect(receive_buffer=4096) as client:
+            client.send(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.head()
+
+            assert server.stop(signal.SIGTERM) == 0
 
 
 def test_a_slow_reader_gets_its_whole_answer_before_the_end(serve):
