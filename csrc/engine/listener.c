@@ -5,7 +5,12 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
+
+/* TCP_DEFER_ACCEPT: seconds after which a silent connection is shown all the same. */
+static const int DEFER_S = 30;
 
 static int
 fail(char *why, size_t why_room, const char *what)
@@ -47,8 +52,8 @@ adopt(pws_listener *listener, int fd, int backlog, char *why, size_t why_room)
 }
 
 static int
-open_inet(pws_listener *listener, const pws_address *address, int backlog, char *why,
-          size_t why_room)
+open_inet(pws_listener *listener, const pws_address *address,
+          const pws_listener_options *options, char *why, size_t why_room)
 {
     const int on = 1;
 
@@ -62,10 +67,19 @@ open_inet(pws_listener *listener, const pws_address *address, int backlog, char 
         setsockopt(listener->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
         return fail(why, why_room, "setsockopt");
     }
-    if (bind(listener->fd, &address->sa.any, address->len) < 0) {
-        return fail(why, why_room, errno == EADDRINUSE ? "Connection in use" : "bind");
+    if (options->defer_accept && setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT,
+                                            &DEFER_S, sizeof(DEFER_S)) < 0) {
+        return fail(why, why_room, "TCP_DEFER_ACCEPT");
     }
-    return listen(listener->fd, backlog) < 0 ? fail(why, why_room, "listen") : 0;
+    if (bind(listener->fd, &address->sa.any, address->len) < 0) {
+        return fail(why, why_room,
+                    errno == EADDRINUSE ? "Connection in use"
+                    : errno == EACCES   ? "ports below 1024 are for root or for "
+                                          "CAP_NET_BIND_SERVICE"
+                                        : "bind");
+    }
+    return listen(listener->fd, options->backlog) < 0 ? fail(why, why_room, "listen")
+                                                      : 0;
 }
 
 /* Whether the path is free for us: nothing there, or a socket that nobody answers. */
@@ -96,18 +110,50 @@ check_path(const pws_address *address, char *why, size_t why_room)
     return -1;
 }
 
+/* The directory of `path`, locked, so that of two servers that start at the same moment
+ * one finds the other's socket; -1 where that cannot be had. Closing it unlocks. */
+static int
+lock_directory(const char *path)
+{
+    const struct timespec moment = {0, 10 * 1000 * 1000};
+    char name[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    const char *slash = strrchr(path, '/');
+    int fd;
+
+    snprintf(name, sizeof(name), "%.*s", slash != NULL ? (int)(slash - path) : 1,
+             slash != NULL ? path : ".");
+    fd = open(slash == path ? "/" : name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && i < 100; i++) {
+        nanosleep(&moment, NULL);
+    }
+    return fd;
+}
+
+/* Bind with the mode and the owner that are wanted. */
+static int
+bind_path(int fd, const pws_address *own, const pws_listener_options *options)
+{
+    mode_t before = umask(options->umask);
+    int rc = bind(fd, &own->sa.any, own->len), saved = errno;
+
+    umask(before);
+    errno = saved;
+    if (rc < 0 || (options->uid == (uid_t)-1 && options->gid == (gid_t)-1)) {
+        return rc;
+    }
+    return lchown(own->sa.local.sun_path, options->uid, options->gid);
+}
+
 /* Bind under a name of our own, listen, then take the real name in one step: there is
  * no moment at which a client finds a socket that does not listen. */
 static int
-open_unix(pws_listener *listener, const pws_address *address, int backlog, char *why,
-          size_t why_room)
+bind_unix(pws_listener *listener, const pws_address *address,
+          const pws_listener_options *options, char *why, size_t why_room)
 {
     pws_address own = *address;
     struct stat st;
     char name[sizeof(own.sa.local.sun_path) + 16];
     int len;
-    mode_t mask;
-    bool bound;
 
     if (check_path(address, why, why_room) < 0) {
         return -1;
@@ -124,13 +170,12 @@ open_unix(pws_listener *listener, const pws_address *address, int backlog, char 
     if (listener->fd < 0) {
         return fail(why, why_room, "socket");
     }
-    mask = umask(0);
-    bound = bind(listener->fd, &own.sa.any, own.len) == 0;
-    umask(mask);
-    if (!bound) {
-        return fail(why, why_room, "bind");
+    if (bind_path(listener->fd, &own, options) < 0) {
+        fail(why, why_room, "bind");
+        unlink(name);
+        return -1;
     }
-    if (listen(listener->fd, backlog) < 0 || lstat(name, &st) < 0 ||
+    if (listen(listener->fd, options->backlog) < 0 || lstat(name, &st) < 0 ||
         rename(name, address->sa.local.sun_path) < 0) {
         fail(why, why_room, "listen");
         unlink(name);
@@ -142,22 +187,35 @@ open_unix(pws_listener *listener, const pws_address *address, int backlog, char 
     return 0;
 }
 
+static int
+open_unix(pws_listener *listener, const pws_address *address,
+          const pws_listener_options *options, char *why, size_t why_room)
+{
+    int lock = lock_directory(address->sa.local.sun_path);
+    int rc = bind_unix(listener, address, options, why, why_room);
+
+    if (lock >= 0) {
+        close(lock);
+    }
+    return rc;
+}
+
 int
-pws_listener_open(pws_listener *listener, const pws_address *address, int backlog,
-                  char *why, size_t why_room)
+pws_listener_open(pws_listener *listener, const pws_address *address,
+                  const pws_listener_options *options, char *why, size_t why_room)
 {
     int rc;
 
     memset(listener, 0, sizeof(*listener));
     listener->fd = -1;
     if (address->inherited_fd >= 0) {
-        rc = adopt(listener, address->inherited_fd, backlog, why, why_room);
+        rc = adopt(listener, address->inherited_fd, options->backlog, why, why_room);
     }
     else if (address->sa.any.sa_family == AF_UNIX) {
-        rc = open_unix(listener, address, backlog, why, why_room);
+        rc = open_unix(listener, address, options, why, why_room);
     }
     else {
-        rc = open_inet(listener, address, backlog, why, why_room);
+        rc = open_inet(listener, address, options, why, why_room);
     }
     if (rc == 0 && read_own_address(listener) < 0) {
         rc = fail(why, why_room, "getsockname");

@@ -21,10 +21,19 @@ typedef struct {
     pid_t owner;         /* the process that may remove it */
 } pws_listener;
 
+/* What a new socket is made with. */
+typedef struct {
+    int backlog;
+    mode_t umask; /* bits that the file of a Unix socket does not get */
+    uid_t uid;    /* who owns it; (uid_t)-1 and (gid_t)-1: who makes it */
+    gid_t gid;
+    bool defer_accept; /* TCP: wait for the first bytes before a connection is shown */
+} pws_listener_options;
+
 /* Bind and listen, or adopt an inherited descriptor. A Unix socket file of a server
  * that still answers is never taken. Returns 0, or -1 with a sentence in `why`. */
-int pws_listener_open(pws_listener *listener, const pws_address *address, int backlog,
-                      char *why, size_t why_room);
+int pws_listener_open(pws_listener *listener, const pws_address *address,
+                      const pws_listener_options *options, char *why, size_t why_room);
 
 /* Close it; a Unix socket file goes too when it is still the one we made. */
 void pws_listener_close(pws_listener *listener);

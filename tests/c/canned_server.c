@@ -50,12 +50,14 @@ main(int argc, char **argv)
         .spool_dir = "/tmp",
         .server = {"canned", 6},
     };
+    const pws_listener_options options = {
+        .backlog = 1024, .uid = (uid_t)-1, .gid = (gid_t)-1};
     pws_address address;
     pws_listener listener;
     char text[256];
 
     if (argc != 2 || pws_address_parse(&address, argv[1], text, sizeof(text)) < 0 ||
-        pws_listener_open(&listener, &address, 1024, text, sizeof(text)) < 0 ||
+        pws_listener_open(&listener, &address, &options, text, sizeof(text)) < 0 ||
         pws_engine_init(&engine, &config, &listener, 1) < 0 ||
         pws_engine_add_handler(&engine, answer, NULL) < 0) {
         perror("canned_server");

@@ -50,6 +50,8 @@ rig_prepare(rig *r)
 static void
 open_listener(rig *r, unsigned i)
 {
+    const pws_listener_options options = {
+        .backlog = 128, .uid = (uid_t)-1, .gid = (gid_t)-1};
     pws_address address;
     char text[128], why[256] = "";
 
@@ -60,7 +62,7 @@ open_listener(rig *r, unsigned i)
         snprintf(text, sizeof(text), "127.0.0.1:0");
     }
     if (pws_address_parse(&address, text, why, sizeof(why)) < 0 ||
-        pws_listener_open(&r->listeners[i], &address, 128, why, sizeof(why)) < 0) {
+        pws_listener_open(&r->listeners[i], &address, &options, why, sizeof(why)) < 0) {
         harness_fail(__FILE__, __LINE__, why);
     }
     r->listeners[i].index = i;

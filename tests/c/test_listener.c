@@ -25,11 +25,13 @@ make_dir(void)
 static int
 open_text(pws_listener *listener, const char *text)
 {
+    const pws_listener_options options = {
+        .backlog = 16, .uid = (uid_t)-1, .gid = (gid_t)-1};
     pws_address address;
 
     CHECK_EQ(pws_address_parse(&address, text, why, sizeof(why)), 0);
     why[0] = '\0';
-    return pws_listener_open(listener, &address, 16, why, sizeof(why));
+    return pws_listener_open(listener, &address, &options, why, sizeof(why));
 }
 
 static int
