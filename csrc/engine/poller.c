@@ -20,7 +20,7 @@ pws_poller_init(pws_poller *poller)
 {
     memset(poller, 0, sizeof(*poller));
     poller->timer_fd = -1;
-    poller->wake_fd = poller->pipe_fd = -1;
+    poller->wake_fd = poller->pipe_fd = poller->letter_fd = -1;
     poller->fd = epoll_create1(EPOLL_CLOEXEC);
     if (poller->fd < 0) {
         return -1;
@@ -70,6 +70,13 @@ pws_poller_add_pipe(pws_poller *poller, int fd)
     return add(poller, fd, EPOLLIN, PWS_KEY_PIPE);
 }
 
+int
+pws_poller_add_letters(pws_poller *poller, int fd)
+{
+    poller->letter_fd = fd;
+    return add(poller, fd, EPOLLIN, PWS_KEY_LETTERS);
+}
+
 void
 pws_poller_remove(pws_poller *poller, int fd)
 {
@@ -87,12 +94,32 @@ swallow(int fd)
     }
 }
 
+static void
+read_letters(pws_poller *poller)
+{
+    unsigned char bytes[16];
+    ssize_t n = read(poller->letter_fd, bytes, sizeof(bytes));
+
+    for (ssize_t i = 0; i < n; i++) {
+        poller->letters |= bytes[i];
+    }
+    if (n == 0) {
+        poller->letters |= PWS_LETTER_END;
+        pws_poller_remove(poller, poller->letter_fd); /* its end stays readable */
+    }
+}
+
 /* Whether the event was for the poller itself. */
 static bool
 is_own(pws_poller *poller, uint64_t key)
 {
     if (key == PWS_KEY_TIMER) {
         swallow(poller->timer_fd);
+        return true;
+    }
+    if (key == PWS_KEY_LETTERS) {
+        read_letters(poller);
+        poller->woken = true;
         return true;
     }
     if (key == PWS_KEY_WAKE || key == PWS_KEY_PIPE) {

@@ -26,10 +26,12 @@ typedef struct {
 
 typedef struct {
     int fd;
-    int wake_fd;  /* eventfd: pws_poller_wake */
-    int timer_fd; /* timerfd: hosted mode only, else -1 */
-    int pipe_fd;  /* read end of a pipe that ends the wait too, not owned; -1: none */
-    bool woken;   /* the last wait was ended by a wake, the pipe or a signal */
+    int wake_fd;   /* eventfd: pws_poller_wake */
+    int timer_fd;  /* timerfd: hosted mode only, else -1 */
+    int pipe_fd;   /* read end of a pipe that ends the wait too, not owned; -1: none */
+    int letter_fd; /* read end of a pipe of letters, not owned; -1: none */
+    unsigned letters; /* all that have come and nobody has taken */
+    bool woken;       /* the last wait was ended by a wake, a pipe or a signal */
     pws_event events[PWS_BATCH];
     int count;
 } pws_poller;
@@ -38,6 +40,7 @@ typedef struct {
 #define PWS_KEY_WAKE (UINT64_MAX - 1)
 #define PWS_KEY_TIMER (UINT64_MAX - 2)
 #define PWS_KEY_PIPE (UINT64_MAX - 3)
+#define PWS_KEY_LETTERS (UINT64_MAX - 4)
 
 /* Returns 0, or -1 with errno. */
 int pws_poller_init(pws_poller *poller);
@@ -51,6 +54,12 @@ void pws_poller_remove(pws_poller *poller, int fd);
 /* Let `fd`, the non-blocking read end of a pipe, end waits; what is written there is
  * thrown away. Returns 0, or -1 with errno. */
 int pws_poller_add_pipe(pws_poller *poller, int fd);
+
+/* Let `fd`, a pipe's non-blocking read end, end waits. Each byte that comes is a set of
+ * bits of the reader's choice, added to `letters`; the end of the pipe is a letter too,
+ * the last one. Returns 0, or -1 with errno. */
+#define PWS_LETTER_END 0x100u
+int pws_poller_add_letters(pws_poller *poller, int fd);
 
 /* Wait up to `timeout_ms` (-1: for ever) and fill `events`. Returns their number; 0
  * after a time-out, a wake or a signal; -1 with errno. */
