@@ -3,13 +3,21 @@
 #include <string.h>
 #include <time.h>
 
+int64_t
+pws_clock_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 void
 pws_clock_read(pws_clock *clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    clock->now_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    clock->now_ms = pws_clock_now_ms();
     clock_gettime(CLOCK_REALTIME_COARSE, &t);
     clock->wall_s = (int64_t)t.tv_sec;
 }

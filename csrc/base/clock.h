@@ -19,6 +19,9 @@ typedef struct {
 /* Read both clocks. Cannot fail. */
 void pws_clock_read(pws_clock *clock);
 
+/* The first of them alone. */
+int64_t pws_clock_now_ms(void);
+
 /* Length of a date as RFC 9110 5.6.7 has it (IMF-fixdate), without NUL. */
 #define PWS_HTTP_DATE_LEN 29
 

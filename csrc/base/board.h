@@ -1,0 +1,45 @@
+/* board.h - what each worker says of itself, in memory that it shares with the master.
+ *
+ * A worker has a cell for as long as it lives and is the only one to write there; the
+ * master clears it before it forks the next one into it. All fields are atomics that
+ * are read and written alone, so nobody ever waits. Who maps the board is proc's
+ * business. */
+#ifndef PWS_BASE_BOARD_H
+#define PWS_BASE_BOARD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Two whole sets of workers fit, so that a new one can start beside an old one. */
+#define PWS_WORKERS_MAX 512
+#define PWS_BOARD_CELLS (2 * PWS_WORKERS_MAX)
+
+typedef struct {
+    _Alignas(64) _Atomic int64_t busy_since_ms; /* monotonic; 0: waiting for requests */
+    _Atomic uint64_t requests;                  /* that the app has answered */
+    _Atomic bool ready;   /* the app is loaded, connections are accepted */
+    _Atomic bool leaving; /* it has served its share and wants a successor */
+} pws_cell;
+
+typedef struct {
+    pws_cell cells[PWS_BOARD_CELLS];
+    _Atomic bool complained; /* a worker has said in full why it cannot start */
+} pws_board;
+
+/* By the master: a worker is about to be forked into the cell, and starts now. */
+void pws_cell_assign(pws_cell *cell);
+
+/* By the worker: it can serve; an app is called; the app has returned, or waits for its
+ * client. */
+void pws_cell_ready(pws_cell *cell);
+void pws_cell_begin(pws_cell *cell);
+void pws_cell_end(pws_cell *cell);
+
+/* A request is done. Returns how many there were. */
+uint64_t pws_cell_count(pws_cell *cell);
+
+/* How long the worker has been busy; 0 when it is not. */
+int64_t pws_cell_busy_ms(const pws_cell *cell, int64_t now_ms);
+
+#endif

@@ -1,0 +1,554 @@
+#include "proc/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "proc/signals.h"
+#include "proc/spawn.h"
+
+/* What Gunicorn's workers and masters end with when there is no app to serve. */
+#define BOOT_FAILED 3
+#define APP_FAILED 4
+
+/* After a SIGABRT, for the worker to say where it was; then SIGKILL. */
+#define ABORT_MS 2000
+/* For the call in hand, once somebody wants a quick end. */
+#define QUICK_MS 2000
+/* A worker keeps graceful_timeout itself, and closes its connections then. */
+#define GRACE_MORE_MS 1000
+
+/* Workers that may die at the start, one after the other, before we give up. */
+#define FAILURES_AT_START 5
+
+void
+pws_master_say(const pws_master *m, pws_log_level level, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    m->calls->log(m->context, level, text);
+}
+
+int
+pws_master_init(pws_master *m, const pws_master_calls *calls, void *context)
+{
+    memset(m, 0, sizeof(*m));
+    m->calls = calls;
+    m->context = context;
+    m->news[0] = m->news[1] = m->order_fd = -1;
+    m->adopts = getpid() == 1;
+    if (pipe2(m->news, O_NONBLOCK | O_CLOEXEC) < 0) {
+        m->news[0] = m->news[1] = -1;
+        return -1;
+    }
+    return pws_workers_init(&m->workers);
+}
+
+static void
+close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+void
+pws_master_close(pws_master *m)
+{
+    close_fd(&m->news[0]);
+    close_fd(&m->news[1]);
+    close_fd(&m->order_fd);
+    pws_workers_close(&m->workers);
+}
+
+void
+pws_master_tell(const pws_master *m)
+{
+    /* A full pipe is fine: the reader wakes anyway. */
+    while (write(m->news[1], "", 1) < 0 && errno == EINTR) {
+    }
+}
+
+/* Ending */
+
+static void
+retire_all(pws_master *m, pws_order order, int64_t within_ms)
+{
+    int64_t end_ms = pws_clock_now_ms() + within_ms;
+
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        if (m->workers.all[i].state != PWS_WORKER_NONE) {
+            pws_worker_retire(&m->workers.all[i], order, end_ms);
+        }
+    }
+}
+
+static void
+stop(pws_master *m, bool quick)
+{
+    bool first = m->phase != PWS_MASTER_STOPPING;
+
+    if (!first && !quick) {
+        return;
+    }
+    if (!first) {
+        pws_master_say(m, PWS_LOG_INFO, "Quick shutdown requested");
+    }
+    m->phase = PWS_MASTER_STOPPING;
+    if (first) {
+        m->calls->stopping(m->context);
+    }
+    retire_all(m, quick ? PWS_ORDER_QUICK : PWS_ORDER_RETIRE,
+               quick ? QUICK_MS : m->settings.graceful_ms + GRACE_MORE_MS);
+}
+
+static void
+halt(pws_master *m, int exit_code)
+{
+    if (m->exit_code == 0) {
+        m->exit_code = exit_code;
+        m->reason =
+            exit_code == APP_FAILED ? "App failed to load." : "Worker failed to boot.";
+    }
+    stop(m, false);
+}
+
+/* Generations */
+
+static void
+begin_generation(pws_master *m, const pws_master_settings *settings)
+{
+    m->settings = *settings;
+    m->workers.generation = ++m->last_generation;
+    m->failures = 0;
+    m->spawn_ms = 0;
+    atomic_store(&m->workers.board->complained, false);
+}
+
+/* Let the workers of the generation that was tried go. */
+static void
+retire_tried(pws_master *m)
+{
+    int64_t end_ms = pws_clock_now_ms() + m->settings.graceful_ms + GRACE_MORE_MS;
+
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        pws_worker *w = &m->workers.all[i];
+
+        if (w->state != PWS_WORKER_NONE && w->generation == m->workers.generation) {
+            pws_worker_retire(w, PWS_ORDER_RETIRE, end_ms);
+        }
+    }
+}
+
+static void
+settle(pws_master *m, bool keep)
+{
+    m->phase = PWS_MASTER_SERVING;
+    if (!keep) {
+        pws_master_say(m, PWS_LOG_ERROR,
+                       "Reload failed: the workers from before it stay");
+        retire_tried(m);
+        m->settings = m->proven;
+        m->workers.generation = m->proven_generation;
+    }
+    m->calls->settled(m->context, keep);
+}
+
+static void
+reload(pws_master *m)
+{
+    pws_master_settings settings = m->settings;
+
+    pws_master_say(m, PWS_LOG_INFO, "Hang up: Master");
+    if (m->phase == PWS_MASTER_STOPPING ||
+        m->calls->reload(m->context, &settings) < 0) {
+        return;
+    }
+    if (m->phase == PWS_MASTER_TRYING) {
+        retire_tried(m);
+    }
+    if (m->phase == PWS_MASTER_SERVING) {
+        m->phase = PWS_MASTER_TRYING;
+        m->proven = m->settings;
+        m->proven_generation = m->workers.generation;
+    }
+    begin_generation(m, &settings);
+}
+
+/* What came of a worker */
+
+static void
+log_end(const pws_master *m, const pws_worker *w, int status)
+{
+    const char *name;
+    int signum;
+
+    if (WIFEXITED(status)) {
+        if (WEXITSTATUS(status) != 0) {
+            pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) exited with code %d.",
+                           (int)w->pid, WEXITSTATUS(status));
+        }
+        return;
+    }
+    signum = WTERMSIG(status);
+    name = pws_signals_name(signum);
+    if (name == NULL) {
+        pws_master_say(m, PWS_LOG_WARNING, "Worker (pid:%d) was sent signal %d!",
+                       (int)w->pid, signum);
+        return;
+    }
+    pws_master_say(m,
+                   signum == SIGKILL   ? PWS_LOG_ERROR
+                   : signum == SIGTERM ? PWS_LOG_INFO
+                                       : PWS_LOG_WARNING,
+                   "Worker (pid:%d) was sent SIG%s!%s", (int)w->pid, name,
+                   signum == SIGKILL && w->last_signal == 0 ? " Perhaps out of memory?"
+                                                            : "");
+}
+
+/* A worker has ended before it could serve, and nobody had asked it to. */
+static void
+note_failed_boot(pws_master *m, const pws_worker *w, int status)
+{
+    bool says_why =
+        WIFEXITED(status) && WEXITSTATUS(status) != 0 && w->last_signal == 0;
+
+    if (m->phase == PWS_MASTER_TRYING && w->generation == m->workers.generation) {
+        settle(m, false);
+        return;
+    }
+    pws_spawn_failed(m);
+    if (m->phase == PWS_MASTER_STARTING && says_why) {
+        halt(m, WEXITSTATUS(status) == APP_FAILED ? APP_FAILED : BOOT_FAILED);
+    }
+}
+
+static void
+bury(pws_master *m, pws_worker *w, int status)
+{
+    pws_worker_end end = {w->pid, w->number, status};
+    bool unasked = w->state != PWS_WORKER_RETIRING && m->phase != PWS_MASTER_STOPPING;
+    bool served = atomic_load(&pws_worker_cell(&m->workers, w)->ready);
+
+    log_end(m, w, status);
+    m->calls->reaped(m->context, &end);
+    pws_workers_give(w);
+    if (!unasked) {
+        return;
+    }
+    if (!served) {
+        note_failed_boot(m, w, status);
+    }
+    else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        pws_spawn_failed(m);
+    }
+}
+
+/* Orphans that have become ours: as PID 1 nobody else reaps them. */
+static void
+bury_orphans(pws_master *m)
+{
+    pid_t pid;
+    int status;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (unsigned i = 0; i < m->workers.top; i++) {
+            pws_worker *w = &m->workers.all[i];
+
+            if (w->state != PWS_WORKER_NONE && w->pid == pid) {
+                bury(m, w, status);
+                break;
+            }
+        }
+    }
+}
+
+/* SIGCHLD alone is not trusted: signals merge, and others may take them. */
+static void
+reap(pws_master *m)
+{
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        pws_worker *w = &m->workers.all[i];
+        int status = 0;
+        pid_t pid;
+
+        if (w->state == PWS_WORKER_NONE) {
+            continue;
+        }
+        pid = waitpid(w->pid, &status, WNOHANG);
+        if (pid == w->pid) {
+            bury(m, w, status);
+        }
+        else if (pid < 0 && errno == ECHILD) {
+            bury(m, w, 0); /* somebody else's waitpid took it */
+        }
+    }
+    if (m->adopts) {
+        bury_orphans(m);
+    }
+}
+
+/* The turn of the loop */
+
+static int64_t
+earlier(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
+/* When there is something to do even if nothing happens. Who is idle now cannot be late
+ * before a whole timeout has passed, so that is how long the master may sleep. */
+static int64_t
+next_due_ms(const pws_master *m, int64_t now_ms)
+{
+    int64_t due_ms = pws_spawn_missing(m) > 0 ? m->spawn_ms : PWS_NEVER;
+
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        const pws_worker *w = &m->workers.all[i];
+        const pws_cell *cell = pws_worker_cell(&m->workers, w);
+
+        if (w->state == PWS_WORKER_NONE) {
+            continue;
+        }
+        due_ms = earlier(due_ms, w->end_ms);
+        if (m->settings.timeout_ms > 0 && w->last_signal == 0) {
+            due_ms = earlier(due_ms, now_ms + m->settings.timeout_ms -
+                                         pws_cell_busy_ms(cell, now_ms));
+        }
+    }
+    return due_ms;
+}
+
+/* Returns the milliseconds for poll(), rounded up: the clock is a coarse one. */
+static int
+sleep_ms(const pws_master *m)
+{
+    int64_t now_ms = pws_clock_now_ms();
+    int64_t due_ms = next_due_ms(m, now_ms);
+
+    if (due_ms == PWS_NEVER) {
+        return -1;
+    }
+    if (due_ms <= now_ms) {
+        return 0;
+    }
+    return due_ms - now_ms < 3600000 ? (int)(due_ms - now_ms) + 1 : 3600000;
+}
+
+static void
+swallow_news(const pws_master *m)
+{
+    char bytes[256];
+
+    while (read(m->news[0], bytes, sizeof(bytes)) > 0) {
+    }
+}
+
+static void
+sleep_until_news(pws_master *m, int signals_fd)
+{
+    struct pollfd fds[2] = {{.fd = signals_fd, .events = POLLIN},
+                            {.fd = m->news[0], .events = POLLIN}};
+    int timeout_ms = sleep_ms(m);
+
+    m->calls->let_go(m->context);
+    (void)poll(fds, 2, timeout_ms);
+    m->calls->take_back(m->context);
+    pws_signals_swallow();
+    swallow_news(m);
+}
+
+static void
+hear_of_ready_ones(pws_master *m)
+{
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        pws_worker *w = &m->workers.all[i];
+
+        if (w->state == PWS_WORKER_BOOTING &&
+            atomic_load_explicit(&pws_worker_cell(&m->workers, w)->ready,
+                                 memory_order_acquire)) {
+            w->state = PWS_WORKER_SERVING;
+        }
+    }
+}
+
+static void
+send_signal(pws_worker *w, int signum, int64_t end_ms)
+{
+    (void)kill(w->pid, signum);
+    w->last_signal = signum;
+    w->end_ms = end_ms;
+}
+
+static void
+check_deadlines(pws_master *m)
+{
+    int64_t now_ms = pws_clock_now_ms(), timeout_ms = m->settings.timeout_ms;
+
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        pws_worker *w = &m->workers.all[i];
+
+        if (w->state == PWS_WORKER_NONE) {
+            continue;
+        }
+        if (w->end_ms <= now_ms) {
+            send_signal(w, SIGKILL, PWS_NEVER);
+        }
+        else if (timeout_ms > 0 && w->last_signal == 0 &&
+                 pws_cell_busy_ms(pws_worker_cell(&m->workers, w), now_ms) >=
+                     timeout_ms) {
+            pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
+            send_signal(w, SIGABRT, earlier(w->end_ms, now_ms + ABORT_MS));
+        }
+    }
+}
+
+/* Let those go that are too many, but never before others can serve in their place. */
+static void
+balance(pws_master *m)
+{
+    unsigned wanted = m->settings.workers;
+    pws_worker_count n = pws_workers_count(&m->workers);
+    int64_t end_ms = pws_clock_now_ms() + m->settings.graceful_ms + GRACE_MORE_MS;
+
+    if (m->phase == PWS_MASTER_STARTING && n.serving >= wanted) {
+        m->phase = PWS_MASTER_SERVING;
+        m->calls->started(m->context);
+    }
+    if (m->phase == PWS_MASTER_TRYING && n.serving >= wanted) {
+        settle(m, true);
+    }
+    if (m->phase != PWS_MASTER_SERVING) {
+        return;
+    }
+    for (; n.spare > 0 && n.spare + n.serving > wanted; n.spare--) {
+        pws_worker_retire(pws_workers_spare(&m->workers, false), PWS_ORDER_RETIRE,
+                          end_ms);
+    }
+    for (unsigned there = n.booting + n.serving; there > wanted; there--) {
+        pws_worker_retire(pws_workers_spare(&m->workers, true), PWS_ORDER_RETIRE,
+                          end_ms);
+    }
+}
+
+static void
+reopen_logs(pws_master *m)
+{
+    m->calls->reopen(m->context);
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        if (m->workers.all[i].state != PWS_WORKER_NONE) {
+            pws_worker_order(&m->workers.all[i], PWS_ORDER_REOPEN);
+        }
+    }
+}
+
+static void
+add_worker(pws_master *m)
+{
+    if (m->settings.workers < PWS_WORKERS_MAX) {
+        m->settings.workers++;
+    }
+}
+
+static void
+drop_worker(pws_master *m)
+{
+    if (m->settings.workers > 1) {
+        m->settings.workers--;
+    }
+}
+
+/* Whether the signal has come; it is in the log then. */
+static bool
+came(pws_master *m, int signum, const char *name)
+{
+    if (!pws_signals_take(signum)) {
+        return false;
+    }
+    pws_master_say(m, PWS_LOG_INFO, "Handling signal: %s", name);
+    return true;
+}
+
+static void
+heed_signals(pws_master *m)
+{
+    if (came(m, SIGINT, "int")) {
+        stop(m, true);
+    }
+    if (came(m, SIGQUIT, "quit")) {
+        stop(m, true);
+    }
+    if (came(m, SIGTERM, "term")) {
+        stop(m, false);
+    }
+    if (came(m, SIGHUP, "hup")) {
+        reload(m);
+    }
+    if (came(m, SIGTTIN, "ttin")) {
+        add_worker(m);
+    }
+    if (came(m, SIGTTOU, "ttou")) {
+        drop_worker(m);
+    }
+    if (came(m, SIGUSR1, "usr1")) {
+        reopen_logs(m);
+    }
+    if (came(m, SIGUSR2, "usr2")) {
+        pws_master_say(m, PWS_LOG_WARNING, "USR2 signal ignored: not supported yet");
+    }
+    if (pws_signals_take(SIGWINCH)) { /* each resized terminal sends it */
+        pws_master_say(m, PWS_LOG_DEBUG, "SIGWINCH ignored: not supported yet");
+    }
+    (void)pws_signals_take(SIGCHLD); /* we look at each wake-up anyway */
+}
+
+static int
+run(pws_master *m, int signals_fd)
+{
+    for (;;) {
+        if (pws_spawn_all(m) == PWS_IS_WORKER) {
+            return PWS_IS_WORKER;
+        }
+        if (m->phase == PWS_MASTER_STARTING && m->failures > FAILURES_AT_START) {
+            halt(m, BOOT_FAILED);
+        }
+        if (m->phase == PWS_MASTER_STOPPING &&
+            pws_workers_count(&m->workers).living == 0) {
+            return m->exit_code;
+        }
+        sleep_until_news(m, signals_fd);
+        hear_of_ready_ones(m);
+        reap(m);
+        heed_signals(m);
+        check_deadlines(m);
+        balance(m);
+    }
+}
+
+int
+pws_master_run(pws_master *m, const pws_master_settings *settings)
+{
+    int signals_fd = pws_signals_open(), code;
+
+    if (signals_fd < 0) {
+        pws_master_say(m, PWS_LOG_CRITICAL, "signals: %s", strerror(errno));
+        return 1;
+    }
+    begin_generation(m, settings);
+    code = run(m, signals_fd);
+    if (code != PWS_IS_WORKER) {
+        pws_signals_close();
+    }
+    return code;
+}

@@ -1,0 +1,95 @@
+/* master.h - keeps a number of workers alive, and replaces them without a gap.
+ *
+ * The loop is one sleep and a list of things to look at; nothing in it waits for
+ * anything else. What it cannot know (how to fork, where settings are from, who wants
+ * to hear of what) it asks through pws_master_calls. The workers are forked out of
+ * pws_master_run, which returns in each of them. */
+#ifndef PWS_PROC_MASTER_H
+#define PWS_PROC_MASTER_H
+
+#include <signal.h>
+
+#include "base/log.h"
+#include "proc/workers.h"
+
+typedef struct {
+    unsigned workers;    /* how many to keep alive, at most PWS_WORKERS_MAX */
+    int64_t timeout_ms;  /* how long one may be busy; 0: as long as it likes */
+    int64_t graceful_ms; /* how long one may take to end */
+} pws_master_settings;
+
+/* Why a worker has ended, as far as the master knows. */
+typedef struct {
+    pid_t pid;
+    unsigned number;
+    int status; /* of waitpid */
+} pws_worker_end;
+
+/* `context` is that of the master. */
+typedef struct {
+    /* Around the sleep: others may run meanwhile. */
+    void (*let_go)(void *context);
+    void (*take_back)(void *context);
+    void (*log)(void *context, pws_log_level level, const char *text);
+    /* A worker is about to be forked. Returns 0, or -1 to try again later. */
+    int (*before_fork)(void *context, unsigned number);
+    /* Fork, with all signals held back. Returns as fork does. */
+    pid_t (*fork)(void *context);
+    void (*forked)(void *context, pid_t pid, unsigned number);
+    void (*reaped)(void *context, const pws_worker_end *end);
+    /* HUP: read everything anew. Returns 0, or -1 to go on as before; it is in the
+     * log. */
+    int (*reload)(void *context, pws_master_settings *settings);
+    /* Whether the workers of the last reload could start. */
+    void (*settled)(void *context, bool kept);
+    void (*reopen)(void *context);  /* USR1 */
+    void (*started)(void *context); /* the first set of workers is ready */
+    void (*stopping)(void *context);
+} pws_master_calls;
+
+typedef enum {
+    PWS_MASTER_STARTING, /* the first set of workers is not ready yet */
+    PWS_MASTER_SERVING,
+    PWS_MASTER_TRYING, /* a new generation boots, the one before goes on */
+    PWS_MASTER_STOPPING,
+} pws_master_phase;
+
+typedef struct {
+    const pws_master_calls *calls;
+    void *context;
+    pws_master_settings settings; /* in force */
+    pws_master_settings proven;   /* while others are tried: to go back to */
+    pws_master_phase phase;
+    pws_workers workers;
+    unsigned proven_generation, last_generation, last_number;
+    int news[2];       /* workers say there that their cell has changed */
+    bool adopts;       /* orphans become our children: as PID 1, or a subreaper */
+    unsigned failures; /* workers in a row that could not serve for long */
+    int64_t failed_ms; /* when the last one did */
+    int64_t spawn_ms;  /* none is forked before; 0: at once */
+    int exit_code;
+    const char *reason; /* of the end; NULL: it was asked for */
+    /* In a worker: */
+    pws_cell *cell;
+    int order_fd;    /* read end */
+    sigset_t before; /* the signals that were blocked before the fork */
+} pws_master;
+
+/* Returns 0 or -1 with errno; either way end with pws_master_close. */
+int pws_master_init(pws_master *m, const pws_master_calls *calls, void *context);
+void pws_master_close(pws_master *m);
+
+/* Keep workers alive until a signal ends it. Returns an exit code, or PWS_IS_WORKER in
+ * a forked worker: there all signals are held back, and the master's handlers are gone.
+ * 3 or 4: the first workers could not start, and have ended with this code. */
+#define PWS_IS_WORKER (-1)
+int pws_master_run(pws_master *m, const pws_master_settings *settings);
+
+/* For spawn.c too: a line of the log. */
+void pws_master_say(const pws_master *m, pws_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* In a worker: the cell has changed. From any thread. */
+void pws_master_tell(const pws_master *m);
+
+#endif

@@ -1,0 +1,88 @@
+/* workers.h - the workers of a master: what it knows of each, and what it tells them.
+ *
+ * Worker i has cell i of the board. A worker is wanted while it is of the generation in
+ * force and has not asked for a successor; the others serve until enough wanted ones
+ * do. Orders travel on a pipe a worker, whose end tells it that the master has gone. */
+#ifndef PWS_PROC_WORKERS_H
+#define PWS_PROC_WORKERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/board.h"
+
+typedef enum {
+    PWS_WORKER_NONE,    /* the place is free */
+    PWS_WORKER_BOOTING, /* forked, and not ready yet */
+    PWS_WORKER_SERVING,
+    PWS_WORKER_RETIRING, /* told to end */
+} pws_worker_state;
+
+typedef struct {
+    pws_worker_state state;
+    pid_t pid;
+    unsigned number; /* 1 for the first one of the master */
+    unsigned generation;
+    int order_fd;    /* write end; -1: none */
+    int last_signal; /* SIGABRT or SIGKILL once we have sent it, else 0 */
+    int64_t end_ms;  /* when it is killed; PWS_NEVER */
+} pws_worker;
+
+typedef struct {
+    pws_board *board;    /* shared */
+    unsigned generation; /* the one in force */
+    unsigned top;        /* no worker was ever beyond */
+    pws_worker all[PWS_BOARD_CELLS];
+} pws_workers;
+
+/* What is written to a worker's pipe. The numbers are bits of pws_poller's letters. */
+typedef enum {
+    PWS_ORDER_RETIRE = 1, /* finish what has begun, then end */
+    PWS_ORDER_QUICK = 2,  /* finish the call in hand, then end */
+    PWS_ORDER_REOPEN = 4, /* open the log files anew */
+} pws_order;
+
+/* How many there are of a kind. Those that we have sent a deadly signal are in none. */
+typedef struct {
+    unsigned living;  /* processes of any kind that are not reaped yet */
+    unsigned booting; /* wanted */
+    unsigned serving; /* wanted */
+    unsigned spare;   /* serving, and not wanted */
+} pws_worker_count;
+
+/* Map the board. Returns 0, or -1 with errno. */
+int pws_workers_init(pws_workers *workers);
+
+/* Close the pipes and this process' share of the board. Ends nobody. */
+void pws_workers_close(pws_workers *workers);
+
+pws_worker_count pws_workers_count(const pws_workers *workers);
+
+static inline pws_cell *
+pws_worker_cell(const pws_workers *workers, const pws_worker *w)
+{
+    return &workers->board->cells[w - workers->all];
+}
+
+/* A free place, its cell assigned and a pipe made: `*order_fd` is the end that the
+ * worker reads. NULL with errno. The caller sets number and pid, or gives the place
+ * back. */
+pws_worker *pws_workers_take(pws_workers *workers, int *order_fd);
+void pws_workers_give(pws_worker *w);
+
+/* In a forked child: close the pipes of all workers, which are the master's. */
+void pws_workers_forget(pws_workers *workers);
+
+/* Who is to retire next for want of need: the oldest that is not wanted; with `wanted`,
+ * the oldest of those, or, where none serves, the youngest that boots. NULL: nobody. */
+pws_worker *pws_workers_spare(pws_workers *workers, bool wanted);
+
+/* Write an order. One that cannot be written is lost: the pipe is full or its reader is
+ * gone, and deadlines do the rest. */
+void pws_worker_order(const pws_worker *w, pws_order order);
+
+/* Tell a worker to end, and kill it when it has not by `end_ms`. */
+void pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms);
+
+#endif
