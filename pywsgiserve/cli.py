@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from pywsgiserve.sources import Loaded
 
 
+NO_APP = (
+    "no application module specified; name one, as in 'pywsgiserve main:app', "
+    "or set wsgi_app in a config file"
+)
+
+
 def say(text: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(text)
@@ -49,49 +55,39 @@ def print_config(loaded: Loaded) -> None:
     sys.stdout.flush()
 
 
-def serve(config: Config, load_app: Callable[[], App]) -> int:
-    """Serve in this process, until the master can take over."""
-    from pywsgiserve import config as table
-    from pywsgiserve.server import run
-
-    applied = {"config", "wsgi_app", "chdir", "pythonpath", "raw_env"}
-    applied |= {"check_config", "print_config"}
-    settings = {}
-    for name in table.SETTINGS:
-        value = getattr(config, name)
-        if name not in applied and name not in table.NOT_YET:
-            settings[name] = value
-    app = load_app()
-    try:
-        run(app, **settings)
-    except OSError as error:
-        raise table.ConfigError(str(error)) from None
-    return 0
-
-
 def command(argv: Sequence[str]) -> int:
-    from pywsgiserve import app, sources
+    from pywsgiserve import app, master, sources
     from pywsgiserve.checks import ConfigError
+    from pywsgiserve.server import log
+
+    start = master.Place.here()
+
+    def prepare(loaded: Loaded) -> tuple[Config, Callable[[], App]]:
+        """Go where the settings say; the way to their app."""
+        if not loaded.config.wsgi_app:
+            raise ConfigError(NO_APP)
+        sources.enter(loaded.config)
+        return loaded.config, functools.partial(app.load, loaded.config.wsgi_app)
+
+    def reread() -> tuple[Config, Callable[[], App]]:
+        start.enter()
+        loaded = sources.load(argv)
+        for warning in loaded.warnings:
+            log("WARNING", warning)
+        return prepare(loaded)
 
     loaded = sources.load(argv)
     for warning in loaded.warnings:
         say(f"Warning: {warning}\n")
-    config = loaded.config
-    checking = config.check_config or config.print_config
-    if config.print_config:
+    checking = loaded.config.check_config or loaded.config.print_config
+    if loaded.config.print_config:
         print_config(loaded)
-    if not config.wsgi_app:
-        raise ConfigError(
-            "no application module specified; name one, as in 'pywsgiserve main:app', "
-            "or set wsgi_app in a config file"
-        )
-    load_app = functools.partial(app.load, config.wsgi_app)
     try:
-        sources.enter(config)
+        config, load_app = prepare(loaded)
         if checking:
             load_app()
             return 0
-        return serve(config, load_app)
+        return master.serve(config, load_app, reread)
     except ConfigError as error:
         raise loaded.blame(error) from None
     except app.AppError as error:

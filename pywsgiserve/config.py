@@ -43,34 +43,13 @@ SECTIONS = (
 # refused, or named in a warning and ignored. Take a row out when its feature lands.
 REFUSE, WARN = "refuse", "warn"
 NOT_YET: Mapping[str, str] = {
-    "workers": REFUSE,
     "worker_class": REFUSE,
     "threads": REFUSE,
-    "daemon": REFUSE,
-    "pidfile": REFUSE,
-    "user": REFUSE,
-    "group": REFUSE,
-    "initgroups": REFUSE,
-    "umask": REFUSE,
-    "timeout": WARN,
-    "max_requests": WARN,
-    "max_requests_jitter": WARN,
-    "preload_app": WARN,
+    "preload_app": REFUSE,
     "reuse_port": WARN,
-    "defer_accept": WARN,
     "errorlog": WARN,
     "loglevel": WARN,
     "capture_output": WARN,
-    "proc_name": WARN,
-    "on_starting": WARN,
-    "when_ready": WARN,
-    "pre_fork": WARN,
-    "post_fork": WARN,
-    "post_worker_init": WARN,
-    "pre_request": WARN,
-    "post_request": WARN,
-    "worker_exit": WARN,
-    "on_exit": WARN,
 }
 
 
@@ -505,7 +484,7 @@ class Config:
         section="Process",
         flags=("-g", "--group"),
         metavar="GROUP",
-        default_text="the one of who starts it",
+        default_text="the one of the user",
         help="The group that the workers run as, a name or a number.",
     )
     initgroups: bool = setting(

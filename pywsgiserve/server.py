@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -13,11 +14,19 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from pywsgiserve import _core
 from pywsgiserve._version import __version__
-from pywsgiserve.config import Config, ConfigError
+from pywsgiserve.config import Config, ConfigError, is_set
+from pywsgiserve.hooks import (
+    AfterRequest,
+    BeforeRequest,
+    Log,
+    Worker,
+    after_request,
+    before_request,
+)
 
 LINE_MAX = 8190
 FIELDS_MAX = 32768
@@ -56,6 +65,14 @@ class NativeConfig:
     script_name: str
     access_log_fd: int
     access_log_format: str
+    umask: int
+    socket_uid: int
+    socket_gid: int
+    defer_accept: bool
+    multiprocess: bool
+    max_requests: int
+    before_request: BeforeRequest | None
+    after_request: AfterRequest | None
 
 
 def up_to(value: int, most: int) -> int:
@@ -74,7 +91,14 @@ def spool_directory(config: Config) -> str | None:
         return None
 
 
-def native(config: Config, access_log_fd: int) -> NativeConfig:
+def native(
+    config: Config,
+    access_log_fd: int,
+    *,
+    worker: Worker | None = None,
+    owner: tuple[int, int, object] | None = None,
+) -> NativeConfig:
+    """For a `worker`, or for what opens the sockets, which `owner` then has."""
     return NativeConfig(
         bind=config.bind,
         backlog=config.backlog,
@@ -105,28 +129,66 @@ def native(config: Config, access_log_fd: int) -> NativeConfig:
         script_name=os.environ.get("SCRIPT_NAME", ""),
         access_log_fd=access_log_fd,
         access_log_format=config.access_log_format,
+        umask=config.umask,
+        socket_uid=-1 if owner is None else owner[0],
+        socket_gid=-1 if owner is None else owner[1],
+        defer_accept=config.defer_accept,
+        multiprocess=config.workers > 1,
+        max_requests=0 if worker is None else worker.max_requests,
+        before_request=None if worker is None else before_request(worker),
+        after_request=None if worker is None else after_request(worker),
     )
 
 
-@contextmanager
-def access_log(config: Config) -> Iterator[int]:
-    """The descriptor of the access log, -1 for none. Relative to the directory of the start."""
-    if config.accesslog is None:
-        yield -1
-        return
-    if config.accesslog == "-":
-        yield 1
-        return
-    try:
-        fd = os.open(config.accesslog, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConfigError(
-            f"accesslog: cannot write to {config.accesslog!r}: {error.strerror}"
-        ) from None
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+class AccessLog:
+    """The access log as a descriptor, -1 for none; the file is opened for its writer."""
+
+    def __init__(self, config: Config) -> None:
+        self.fd = -1
+        self._path: str | None = None
+        self._owner = (
+            -1 if config.user is None else config.user,
+            -1 if config.group is None else config.group,
+        )
+        if config.accesslog == "-":
+            self.fd = 1
+        elif config.accesslog is not None:
+            # Of the directory of the start: this process may go elsewhere.
+            self._path = os.path.abspath(config.accesslog)
+            try:
+                self.fd = self._open(self._path)
+            except OSError as error:
+                raise ConfigError(
+                    f"accesslog: cannot write to {config.accesslog!r}: {error.strerror}"
+                ) from None
+
+    def _open(self, path: str) -> int:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if self._owner != (-1, -1) and os.geteuid() == 0:
+            os.fchown(fd, *self._owner)  # Its workers open it anew.
+        return fd
+
+    def reopen(self, engine: _core.Server | None = None) -> None:
+        """Go on in the file that has the name now."""
+        if self._path is None:
+            return
+        try:
+            fd = self._open(self._path)
+        except OSError as error:
+            log(
+                "ERROR",
+                f"accesslog: {self._path!r}: {error.strerror}; it stays as it is",
+            )
+            return
+        if engine is not None:
+            engine.reopen_access_log(fd)
+        os.close(self.fd)
+        self.fd = fd
+
+    def close(self) -> None:
+        if self._path is not None and self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 def log(level: str, text: str) -> None:
@@ -208,21 +270,83 @@ def stopping_signals(server: _core.Server) -> Iterator[None]:
                 signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
 
-def run(app: App, **settings: Any) -> None:
-    """Serve `app` in this process until SIGTERM or SIGINT.
+# What only a master can do.
+FOR_MASTERS = (
+    "daemon",
+    "group",
+    "initgroups",
+    "max_requests",
+    "max_requests_jitter",
+    "on_exit",
+    "on_starting",
+    "pidfile",
+    "post_fork",
+    "pre_fork",
+    "proc_name",
+    "timeout",
+    "user",
+    "when_ready",
+    "worker_exit",
+)
 
-    Settings are those of `pywsgiserve.config.Config`; one that is wrong raises
-    `ConfigError`.
+
+def needs_master(config: Config) -> bool:
+    return config.workers > 1 or any(is_set(n, getattr(config, n)) for n in FOR_MASTERS)
+
+
+def run(app: App, **settings: Any) -> None:
+    """Serve `app` until SIGTERM or SIGINT.
+
+    It is served in this process, unless there are to be several, or a setting needs a
+    master beside its worker (`pidfile`, `timeout`, `user` and so on). Settings are those
+    of `pywsgiserve.config.Config`; one that is wrong raises `ConfigError`.
     """
     if not callable(app):
         raise ConfigError(f"app: expected a WSGI callable, got {app!r}")
     config = Config.from_settings(settings)
-    with access_log(config) as access_log_fd:
-        serve(app, native(config, access_log_fd))
+    if needs_master(config):
+        serve_with_workers(app, config)
+    else:
+        serve_here(app, config)
+
+
+def serve_with_workers(app: App, config: Config) -> None:
+    # Here, because a server of one process needs none of it.
+    from pywsgiserve import master
+
+    pid = os.getpid()
+    code = master.serve(config, lambda: app)
+    if os.getpid() != pid:
+        end_process(code)
+    if code != 0:
+        raise SystemExit(code)
+
+
+def end_process(code: int) -> NoReturn:
+    """End a forked process without a step back into the program that has called run()."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(code)
+
+
+def serve_here(app: App, config: Config) -> None:
+    """Bind, serve until a signal says otherwise, close."""
+    access_log = AccessLog(config)
+    worker = Worker(1, config, Log(log))
+    worker.pid = os.getpid()
+    worker.wsgi = app
+    try:
+        if config.post_worker_init is not None:
+            config.post_worker_init(worker)
+        serve(app, native(config, access_log.fd, worker=worker))
+    finally:
+        access_log.close()
 
 
 def serve(app: App, config: NativeConfig) -> None:
-    """Bind, serve until a signal says otherwise, close."""
     try:
         server = _core.Server(config, log_exception)
     except ValueError as error:

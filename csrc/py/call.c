@@ -133,16 +133,33 @@ note_variables(pws_lane *lane, PyObject *env)
     }
 }
 
-static void
-run(pws_lane *lane)
+static PyObject *
+or_none(PyObject *object)
 {
-    PyObject *args[3] = {NULL, NULL, lane->start_response}, *result;
+    return object != NULL ? object : Py_None;
+}
 
-    args[1] = pws_environ_new(lane);
-    if (args[1] == NULL) {
-        fail(lane);
-        return;
+/* Tell the hook of the response; what goes wrong there does not change it. */
+static void
+call_after(pws_lane *lane, PyObject *request, PyObject *env)
+{
+    PyObject *result =
+        PyObject_CallFunction(lane->config->after_request, "OOOOK", or_none(request),
+                              env, or_none(lane->status), or_none(lane->headers),
+                              (unsigned long long)lane->x->body_sent);
+
+    if (result == NULL) {
+        log_failure(lane);
     }
+    Py_XDECREF(result);
+}
+
+/* Send what the app returns for `env`. */
+static void
+answer(pws_lane *lane, PyObject *env)
+{
+    PyObject *args[3] = {NULL, env, lane->start_response}, *result;
+
     result = PyObject_Vectorcall(lane->config->app, args + 1,
                                  2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     if (result == NULL) {
@@ -157,10 +174,35 @@ run(pws_lane *lane)
         close_result(lane, result);
         Py_DECREF(result);
     }
-    if (lane->engine->config->access_log != NULL) {
-        note_variables(lane, args[1]);
+}
+
+static void
+run(pws_lane *lane)
+{
+    PyObject *env = pws_environ_new(lane), *request = NULL;
+    bool hooked = lane->config->before_request != NULL;
+
+    if (env == NULL) {
+        fail(lane);
+        return;
     }
-    Py_DECREF(args[1]);
+    if (hooked) {
+        request = PyObject_CallOneArg(lane->config->before_request, env);
+    }
+    if (hooked && request == NULL) {
+        fail(lane);
+    }
+    else {
+        answer(lane, env);
+    }
+    if (lane->config->after_request != NULL) {
+        call_after(lane, request, env);
+    }
+    Py_XDECREF(request);
+    if (lane->engine->config->access_log != NULL) {
+        note_variables(lane, env);
+    }
+    Py_DECREF(env);
 }
 
 void

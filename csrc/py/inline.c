@@ -37,13 +37,73 @@ take_lease(pws_engine *e)
     }
 }
 
-/* One wait without the GIL. Returns like pws_engine_wait. */
+/* The master's orders that have come since. The lease is held. */
+static unsigned
+take_letters(pws_engine *e)
+{
+    unsigned letters = e->poller.letters;
+
+    e->poller.letters = 0;
+    return letters;
+}
+
+/* Returns 0, or -1 with an exception set. */
+static int
+heed(const pws_lane *lane, unsigned letters)
+{
+    PyObject *result;
+
+    if (letters == 0) {
+        return 0;
+    }
+    result = PyObject_CallFunction(lane->config->tie->heed, "I", letters);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* The app has been called, or goes on: the master's time for it begins. */
+static void
+begin_beat(const pws_lane *lane)
+{
+    if (lane->config->tie != NULL) {
+        pws_cell_begin(lane->config->tie->master->cell);
+    }
+}
+
+static void
+end_beat(const pws_lane *lane)
+{
+    if (lane->config->tie != NULL) {
+        pws_cell_end(lane->config->tie->master->cell);
+    }
+}
+
+/* A request is done. Who has served enough goes on until the master sends it away,
+ * because a successor must be there first. */
+static void
+count_request(const pws_lane *lane)
+{
+    const pws_tie *tie = lane->config->tie;
+
+    if (tie == NULL) {
+        return;
+    }
+    if (pws_cell_count(tie->master->cell) == tie->max_requests) {
+        pws_log(PWS_LOG_INFO, "Autorestarting worker after current request.");
+        atomic_store(&tie->master->cell->leaving, true);
+        pws_master_tell(tie->master);
+    }
+}
+
+/* One wait without the GIL, and what the master wants. Returns like pws_engine_wait. */
 static int
 wait_once(pws_lane *lane, const pws_wait *wait)
 {
     pws_engine *e = lane->engine;
+    unsigned letters;
     int rc = 1;
 
+    end_beat(lane);
     Py_BEGIN_ALLOW_THREADS
     pws_lease_take(&e->lease);
     if (atomic_load(&lane->config->orders->stop) != PWS_STOP_NOT) {
@@ -53,8 +113,13 @@ wait_once(pws_lane *lane, const pws_wait *wait)
         !pws_evict_for_spool(e)) {
         rc = pws_engine_wait(e, wait);
     }
+    letters = take_letters(e);
     pws_lease_drop(&e->lease);
     Py_END_ALLOW_THREADS
+    begin_beat(lane);
+    if (heed(lane, letters) < 0) {
+        PyErr_WriteUnraisable(lane->config->tie->heed);
+    }
     return rc;
 }
 
@@ -205,11 +270,18 @@ pws_inline_serve(pws_lane *lane)
 
     while (rc == 0) {
         pws_exchange *x;
+        unsigned letters;
 
         if (e->abandoned) {
             end_child();
         }
         take_lease(e);
+        letters = take_letters(e);
+        if (letters != 0) {
+            pws_lease_drop(&e->lease);
+            rc = heed(lane, letters);
+            continue;
+        }
         if (should_end(e, orders)) {
             pws_lease_drop(&e->lease);
             break;
@@ -220,11 +292,14 @@ pws_inline_serve(pws_lane *lane)
         }
         else {
             pws_lease_drop(&e->lease);
+            begin_beat(lane);
             pws_call_app(lane, x);
             if (e->abandoned) {
                 end_child();
             }
             pws_exchange_done(x);
+            end_beat(lane);
+            count_request(lane);
         }
         drop_released(e);
     }

@@ -11,8 +11,16 @@
 #include "py/module.h"
 
 #include "engine/engine.h"
+#include "proc/master.h"
 
 typedef struct pws_lane pws_lane;
+
+/* What ties a worker to its master. */
+typedef struct {
+    const pws_master *master;
+    uint64_t max_requests; /* after which it wants a successor; 0: none */
+    PyObject *heed;        /* called with the orders that have come, as bits */
+} pws_tie;
 
 /* Wait until one of `what` (PWS_READABLE, PWS_WRITABLE) has happened for the exchange
  * in hand, or `timeout_ms` (0: none) has passed. Returns 1, 0 when the client is not to
@@ -42,6 +50,10 @@ typedef struct {
     PyObject *software;      /* SERVER_SOFTWARE */
     PyObject *log_exception; /* called with a text and the exception */
     PyObject *script_name;   /* SCRIPT_NAME of all requests, or "" */
+    /* Hooks around each request, NULL for none: called with environ, returns what the
+     * second one gets first; called with that, environ, status, headers, length. */
+    PyObject *before_request, *after_request;
+    const pws_tie *tie; /* NULL: there is no master */
     bool multithread, multiprocess, sendfile;
 } pws_lane_config;
 

@@ -4,6 +4,9 @@
 #include "py/client_socket.h"
 #include "py/file_wrapper.h"
 #include "py/input.h"
+#include "py/listeners.h"
+#include "py/master.h"
+#include "py/process.h"
 #include "py/server.h"
 
 static struct PyModuleDef definition;
@@ -95,13 +98,19 @@ execute(PyObject *self)
         make_type(self, &pws_input_spec, &module->input_type) < 0 ||
         make_type(self, &pws_file_wrapper_spec, &module->file_wrapper_type) < 0 ||
         make_type(self, &pws_client_socket_spec, &module->client_socket_type) < 0 ||
-        make_type(self, &pws_server_spec, &module->server_type) < 0) {
+        make_type(self, &pws_listeners_spec, &module->listeners_type) < 0 ||
+        make_type(self, &pws_server_spec, &module->server_type) < 0 ||
+        make_type(self, &pws_master_spec, &module->master_type) < 0 ||
+        make_type(self, &pws_pidfile_spec, &module->pidfile_type) < 0) {
         return -1;
     }
-    if (PyModule_AddType(self, module->file_wrapper_type) < 0) {
+    if (PyModule_AddType(self, module->file_wrapper_type) < 0 ||
+        PyModule_AddType(self, module->listeners_type) < 0 ||
+        PyModule_AddType(self, module->server_type) < 0 ||
+        PyModule_AddType(self, module->master_type) < 0) {
         return -1;
     }
-    return PyModule_AddType(self, module->server_type);
+    return PyModule_AddType(self, module->pidfile_type);
 }
 
 static int
@@ -117,7 +126,10 @@ traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(module->input_type);
     Py_VISIT(module->file_wrapper_type);
     Py_VISIT(module->client_socket_type);
+    Py_VISIT(module->listeners_type);
     Py_VISIT(module->server_type);
+    Py_VISIT(module->master_type);
+    Py_VISIT(module->pidfile_type);
     return 0;
 }
 
@@ -143,7 +155,10 @@ clear(PyObject *self)
     Py_CLEAR(module->input_type);
     Py_CLEAR(module->file_wrapper_type);
     Py_CLEAR(module->client_socket_type);
+    Py_CLEAR(module->listeners_type);
     Py_CLEAR(module->server_type);
+    Py_CLEAR(module->master_type);
+    Py_CLEAR(module->pidfile_type);
     return 0;
 }
 
@@ -163,6 +178,7 @@ static struct PyModuleDef definition = {
     .m_name = "pywsgiserve._core",
     .m_doc = "The native core of pywsgiserve.",
     .m_size = sizeof(pws_module),
+    .m_methods = pws_process_methods,
     .m_slots = slots,
     .m_traverse = traverse,
     .m_clear = clear,

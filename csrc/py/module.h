@@ -82,7 +82,10 @@ typedef struct {
     PyTypeObject *input_type;
     PyTypeObject *file_wrapper_type;
     PyTypeObject *client_socket_type;
+    PyTypeObject *listeners_type;
     PyTypeObject *server_type;
+    PyTypeObject *master_type;
+    PyTypeObject *pidfile_type;
 } pws_module;
 
 /* A borrowed interned name. */

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "py/inline.h"
+#include "py/listeners.h"
+#include "py/master.h"
 #include "py/settings.h"
 
 typedef struct {
@@ -12,8 +14,12 @@ typedef struct {
     pws_engine engine;
     bool engine_open;
     bool serving;
-    pws_listener *listeners;
-    unsigned listener_count;
+    pws_listeners *listeners;
+    bool owns_listeners; /* nobody else closes them */
+    PyObject *master;    /* NULL: there is none */
+    pws_tie tie;
+    PyObject *before_request, *after_request; /* NULL: no such hook */
+    bool multiprocess;
     int wake_pipe[2]; /* read end, write end; -1: none */
     pws_orders orders;
     int64_t graceful_ms;
@@ -55,75 +61,34 @@ close_all(server_object *self)
         pws_engine_close(&self->engine);
         drop_all_released(self);
     }
-    for (unsigned i = 0; i < self->listener_count; i++) {
-        pws_listener_close(&self->listeners[i]);
+    if (self->listeners != NULL && self->owns_listeners) {
+        for (unsigned i = 0; i < self->listeners->count; i++) {
+            pws_listener_close(&self->listeners->items[i]);
+        }
     }
-    PyMem_Free(self->listeners);
-    self->listeners = NULL;
-    self->listener_count = 0;
     close_pipe(self);
     pws_settings_clear(&self->settings);
 }
 
+/* Those that somebody else has opened, or our own. */
 static int
-open_listener(server_object *self, PyObject *bind, int backlog)
+take_listeners(server_object *self, PyObject *config, PyObject *listeners)
 {
-    pws_listener *listener = &self->listeners[self->listener_count];
-    const char *text = PyUnicode_AsUTF8(bind);
-    pws_address address;
-    char why[256];
-    int rc;
+    pws_module *module = pws_module_of((PyObject *)self);
 
-    if (text == NULL) {
+    if (listeners == Py_None) {
+        listeners = PyObject_CallOneArg((PyObject *)module->listeners_type, config);
+        self->owns_listeners = true;
+    }
+    else if (Py_TYPE(listeners) == module->listeners_type) {
+        Py_INCREF(listeners);
+    }
+    else {
+        PyErr_SetString(PyExc_TypeError, "listeners: expected Listeners or None");
         return -1;
     }
-    Py_BEGIN_ALLOW_THREADS
-    rc = pws_address_parse(&address, text, why, sizeof(why));
-    if (rc == 0) {
-        rc = pws_listener_open(listener, &address, backlog, why, sizeof(why));
-    }
-    Py_END_ALLOW_THREADS
-    if (rc < 0) {
-        PyErr_Format(PyExc_ValueError, "bind: '%s': %s", text, why);
-        return -1;
-    }
-    listener->index = self->listener_count++;
-    return 0;
-}
-
-static int
-open_listeners(server_object *self, PyObject *config)
-{
-    PyObject *binds = PyObject_GetAttrString(config, "bind"), *backlog = NULL,
-             *items = NULL;
-    int rc = -1, n;
-
-    backlog = PyObject_GetAttrString(config, "backlog");
-    if (binds == NULL || backlog == NULL) {
-        goto done;
-    }
-    n = (int)PyLong_AsLong(backlog);
-    items = PySequence_Tuple(binds);
-    if ((n == -1 && PyErr_Occurred()) || items == NULL) {
-        goto done;
-    }
-    self->listeners =
-        PyMem_Calloc((size_t)PyTuple_GET_SIZE(items) + 1, sizeof(*self->listeners));
-    if (self->listeners == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
-        if (open_listener(self, PyTuple_GET_ITEM(items, i), n) < 0) {
-            goto done;
-        }
-    }
-    rc = 0;
-done:
-    Py_XDECREF(binds);
-    Py_XDECREF(backlog);
-    Py_XDECREF(items);
-    return rc;
+    self->listeners = (pws_listeners *)listeners;
+    return listeners != NULL ? 0 : -1;
 }
 
 static int
@@ -134,13 +99,16 @@ open_engine(server_object *self)
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    if (pws_engine_init(&self->engine, &self->settings.engine, self->listeners,
-                        self->listener_count) < 0) {
+    if (pws_engine_init(&self->engine, &self->settings.engine, self->listeners->items,
+                        self->listeners->count) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
     self->engine_open = true;
-    if (pws_poller_add_pipe(&self->engine.poller, self->wake_pipe[0]) < 0) {
+    if (pws_poller_add_pipe(&self->engine.poller, self->wake_pipe[0]) < 0 ||
+        (self->tie.master != NULL &&
+         pws_poller_add_letters(&self->engine.poller, self->tie.master->order_fd) <
+             0)) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
@@ -170,15 +138,74 @@ read_texts(server_object *self, PyObject *config)
     return 0;
 }
 
+/* An attribute that is a callable or None: a new reference, or NULL for None. */
+static int
+read_hook(PyObject *config, const char *name, PyObject **hook)
+{
+    *hook = PyObject_GetAttrString(config, name);
+    if (*hook == NULL) {
+        return -1;
+    }
+    if (*hook == Py_None) {
+        Py_CLEAR(*hook);
+    }
+    return 0;
+}
+
+static int
+read_worker(server_object *self, PyObject *config)
+{
+    PyObject *several = PyObject_GetAttrString(config, "multiprocess");
+    PyObject *requests = PyObject_GetAttrString(config, "max_requests");
+
+    if (several != NULL && requests != NULL) {
+        self->multiprocess = several == Py_True;
+        self->tie.max_requests = PyLong_AsUnsignedLongLong(requests);
+    }
+    Py_XDECREF(several);
+    Py_XDECREF(requests);
+    if (PyErr_Occurred() ||
+        read_hook(config, "before_request", &self->before_request) < 0) {
+        return -1;
+    }
+    return read_hook(config, "after_request", &self->after_request);
+}
+
+/* `master`: the one we are a worker of, or None. `heed` gets its orders. */
+static int
+take_master(server_object *self, PyObject *master, PyObject *heed)
+{
+    if (master == Py_None) {
+        return 0;
+    }
+    if (Py_TYPE(master) != pws_module_of((PyObject *)self)->master_type) {
+        PyErr_SetString(PyExc_TypeError, "master: expected a Master or None");
+        return -1;
+    }
+    self->tie.master = pws_master_of_worker(master);
+    if (self->tie.master == NULL) {
+        return -1;
+    }
+    Py_INCREF(master);
+    self->master = master;
+    Py_INCREF(heed);
+    self->tie.heed = heed;
+    self->settings.engine.shared_listeners = true;
+    return 0;
+}
+
 static PyObject *
 construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {(char *)"config", (char *)"log_exception", NULL};
-    PyObject *config, *log_exception;
+    static char *names[] = {(char *)"config",    (char *)"log_exception",
+                            (char *)"listeners", (char *)"master",
+                            (char *)"heed",      NULL};
+    PyObject *config, *log_exception, *listeners = Py_None, *master = Py_None,
+                                      *heed = Py_None;
     server_object *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:Server", names, &config,
-                                     &log_exception)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:Server", names, &config,
+                                     &log_exception, &listeners, &master, &heed)) {
         return NULL;
     }
     self = (server_object *)type->tp_alloc(type, 0);
@@ -189,8 +216,9 @@ construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Py_INCREF(log_exception);
     self->log_exception = log_exception;
     if (pws_settings_read(&self->settings, config) < 0 ||
-        read_texts(self, config) < 0 || open_listeners(self, config) < 0 ||
-        open_engine(self) < 0) {
+        read_texts(self, config) < 0 || read_worker(self, config) < 0 ||
+        take_master(self, master, heed) < 0 ||
+        take_listeners(self, config, listeners) < 0 || open_engine(self) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -233,6 +261,10 @@ serve(PyObject *object, PyObject *app)
         .software = self->software,
         .log_exception = self->log_exception,
         .script_name = self->script_name,
+        .before_request = self->before_request,
+        .after_request = self->after_request,
+        .tie = self->master != NULL ? &self->tie : NULL,
+        .multiprocess = self->multiprocess,
         .sendfile = self->settings.sendfile,
     };
     pws_lane *lane;
@@ -331,20 +363,8 @@ close_server(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 addresses(PyObject *object, void *Py_UNUSED(unused))
 {
-    server_object *self = (server_object *)object;
-    PyObject *list = PyList_New(0);
-
-    for (unsigned i = 0; list != NULL && i < self->listener_count; i++) {
-        char room[PWS_ADDRESS_ROOM];
-        PyObject *text = PyUnicode_DecodeFSDefault(
-            pws_address_format(&self->listeners[i].address, room, sizeof(room)));
-
-        if (text == NULL || PyList_Append(list, text) < 0) {
-            Py_CLEAR(list);
-        }
-        Py_XDECREF(text);
-    }
-    return list;
+    return PyObject_GetAttrString((PyObject *)((server_object *)object)->listeners,
+                                  "addresses");
 }
 
 static PyObject *
@@ -358,13 +378,22 @@ traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(((server_object *)object)->log_exception);
+    Py_VISIT(((server_object *)object)->master);
+    Py_VISIT(((server_object *)object)->tie.heed);
+    Py_VISIT(((server_object *)object)->before_request);
+    Py_VISIT(((server_object *)object)->after_request);
     return 0;
 }
 
 static int
 clear(PyObject *object)
 {
-    Py_CLEAR(((server_object *)object)->log_exception);
+    server_object *self = (server_object *)object;
+
+    Py_CLEAR(self->log_exception);
+    Py_CLEAR(self->tie.heed);
+    Py_CLEAR(self->before_request);
+    Py_CLEAR(self->after_request);
     return 0;
 }
 
@@ -377,6 +406,8 @@ deallocate(PyObject *object)
     PyObject_GC_UnTrack(object);
     close_all(self);
     (void)clear(object);
+    Py_CLEAR(self->listeners);
+    Py_CLEAR(self->master);
     Py_CLEAR(self->software);
     Py_CLEAR(self->script_name);
     type->tp_free(object);
@@ -409,9 +440,10 @@ static PyType_Slot slots[] = {
     {Py_tp_clear, clear},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
-    {Py_tp_doc,
-     (char
-          *)"Server(config, log_exception): bound sockets and the engine behind them."},
+    {Py_tp_doc, (char *)"Server(config, log_exception, listeners=None, master=None, "
+                        "heed=None): an engine "
+                        "and its sockets; with `master` in a worker of it, whose "
+                        "orders go to heed()."},
     {0, NULL},
 };
 

@@ -165,7 +165,8 @@ def test_what_is_wrong_is_said_in_a_sentence(words, code, said, place):
 def test_an_address_in_use_is_said(place):
     process = started("main:app", "-b", "127.0.0.1:0", cwd=place)
     try:
-        said = LISTENING.search(process.stderr.readline())
+        while not (said := LISTENING.search(process.stderr.readline())):
+            assert process.poll() is None
         address = said[2].removeprefix("http://")
         code, _, err = done("main:app", "-b", address, cwd=place)
     finally:

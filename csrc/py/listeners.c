@@ -1,0 +1,179 @@
+#include "py/listeners.h"
+
+/* An integer attribute. Returns 0, or -1 with an exception set. */
+static int
+read_number(PyObject *config, const char *name, long *number)
+{
+    PyObject *value = PyObject_GetAttrString(config, name);
+
+    if (value == NULL) {
+        return -1;
+    }
+    *number = PyLong_AsLong(value);
+    Py_DECREF(value);
+    return *number == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+read_options(PyObject *config, pws_listener_options *options)
+{
+    long backlog, mask, uid, gid, defer;
+
+    if (read_number(config, "backlog", &backlog) < 0 ||
+        read_number(config, "umask", &mask) < 0 ||
+        read_number(config, "socket_uid", &uid) < 0 ||
+        read_number(config, "socket_gid", &gid) < 0 ||
+        read_number(config, "defer_accept", &defer) < 0) {
+        return -1;
+    }
+    *options = (pws_listener_options){.backlog = (int)backlog,
+                                      .umask = (mode_t)mask & 0777,
+                                      .uid = (uid_t)uid,
+                                      .gid = (gid_t)gid,
+                                      .defer_accept = defer != 0};
+    return 0;
+}
+
+static int
+open_one(pws_listeners *self, PyObject *bind, const pws_listener_options *options)
+{
+    pws_listener *listener = &self->items[self->count];
+    const char *text = PyUnicode_AsUTF8(bind);
+    pws_address address;
+    char why[256];
+    int rc;
+
+    if (text == NULL) {
+        return -1;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    rc = pws_address_parse(&address, text, why, sizeof(why));
+    if (rc == 0) {
+        rc = pws_listener_open(listener, &address, options, why, sizeof(why));
+    }
+    Py_END_ALLOW_THREADS
+    if (rc < 0) {
+        PyErr_Format(PyExc_ValueError, "bind: '%s': %s", text, why);
+        return -1;
+    }
+    listener->index = self->count++;
+    return 0;
+}
+
+static int
+open_all(pws_listeners *self, PyObject *config)
+{
+    PyObject *binds = PyObject_GetAttrString(config, "bind");
+    PyObject *items = binds != NULL ? PySequence_Tuple(binds) : NULL;
+    pws_listener_options options;
+    int rc = -1;
+
+    Py_XDECREF(binds);
+    if (items == NULL || read_options(config, &options) < 0) {
+        goto done;
+    }
+    self->items =
+        PyMem_Calloc((size_t)PyTuple_GET_SIZE(items) + 1, sizeof(*self->items));
+    if (self->items == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
+        if (open_one(self, PyTuple_GET_ITEM(items, i), &options) < 0) {
+            goto done;
+        }
+    }
+    rc = 0;
+done:
+    Py_XDECREF(items);
+    return rc;
+}
+
+static PyObject *
+construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {(char *)"config", NULL};
+    PyObject *config;
+    pws_listeners *self;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Listeners", names, &config)) {
+        return NULL;
+    }
+    self = (pws_listeners *)type->tp_alloc(type, 0);
+    if (self != NULL && open_all(self, config) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+close_listeners(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_listeners *self = (pws_listeners *)object;
+
+    for (unsigned i = 0; i < self->count; i++) {
+        pws_listener_close(&self->items[i]);
+    }
+    Py_RETURN_NONE;
+}
+
+static void
+deallocate(PyObject *object)
+{
+    pws_listeners *self = (pws_listeners *)object;
+    PyTypeObject *type = Py_TYPE(object);
+
+    for (unsigned i = 0; i < self->count; i++) {
+        pws_listener_close(&self->items[i]);
+    }
+    PyMem_Free(self->items);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+addresses(PyObject *object, void *Py_UNUSED(unused))
+{
+    pws_listeners *self = (pws_listeners *)object;
+    PyObject *list = PyList_New(0);
+
+    for (unsigned i = 0; list != NULL && i < self->count; i++) {
+        char room[PWS_ADDRESS_ROOM];
+        PyObject *text = PyUnicode_DecodeFSDefault(
+            pws_address_format(&self->items[i].address, room, sizeof(room)));
+
+        if (text == NULL || PyList_Append(list, text) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(text);
+    }
+    return list;
+}
+
+static PyMethodDef methods[] = {
+    {"close", close_listeners, METH_NOARGS,
+     "close(): close this process' copies; who opened them removes the Unix paths too. "
+     "Idempotent."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"addresses", addresses, NULL, "Where the sockets listen, as text.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, construct},
+    {Py_tp_dealloc, deallocate},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_doc, (char *)"Listeners(config): bound and listening sockets."},
+    {0, NULL},
+};
+
+PyType_Spec pws_listeners_spec = {
+    .name = "pywsgiserve._core.Listeners",
+    .basicsize = sizeof(pws_listeners),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = slots,
+};

@@ -1,0 +1,367 @@
+#include "py/master.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "proc/signals.h"
+
+typedef struct {
+    PyObject_HEAD
+    pws_master master;
+    PyObject *arbiter;     /* who decides and wants to know */
+    PyThreadState *thread; /* while others may run */
+    bool open;
+    bool running;
+} master_object;
+
+static void
+let_go(void *context)
+{
+    ((master_object *)context)->thread = PyEval_SaveThread();
+}
+
+static void
+take_back(void *context)
+{
+    PyEval_RestoreThread(((master_object *)context)->thread);
+}
+
+static void
+write_log(void *Py_UNUSED(context), pws_log_level level, const char *text)
+{
+    pws_log(level, "%s", text);
+}
+
+/* Takes `result`, which may be NULL with an exception: that goes to stderr, since the
+ * loop must go on. */
+static int
+finish(master_object *self, PyObject *result)
+{
+    if (result == NULL) {
+        PyErr_WriteUnraisable(self->arbiter);
+        return -1;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static int
+before_fork(void *context, unsigned number)
+{
+    master_object *self = context;
+    PyObject *result = PyObject_CallMethod(self->arbiter, "before_fork", "I", number);
+    int rc = result == Py_True ? 0 : -1;
+
+    return finish(self, result) < 0 ? -1 : rc;
+}
+
+static pid_t
+fork_here(void *Py_UNUSED(context))
+{
+    pid_t pid;
+    int saved;
+
+    PyOS_BeforeFork();
+    pid = fork();
+    saved = errno;
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+    }
+    else {
+        PyOS_AfterFork_Parent();
+    }
+    errno = saved;
+    return pid;
+}
+
+static void
+forked(void *context, pid_t pid, unsigned number)
+{
+    master_object *self = context;
+
+    (void)finish(self,
+                 PyObject_CallMethod(self->arbiter, "forked", "iI", (int)pid, number));
+}
+
+static void
+reaped(void *context, const pws_worker_end *end)
+{
+    master_object *self = context;
+
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "reaped", "ii", (int)end->pid,
+                                           end->status));
+}
+
+/* Seconds from Python as milliseconds; out of range is an error. */
+static int
+milliseconds(double seconds, int64_t *ms)
+{
+    if (!(seconds >= 0 && seconds <= 1e9)) {
+        PyErr_SetString(PyExc_ValueError, "a time is out of range");
+        return -1;
+    }
+    *ms = (int64_t)(seconds * 1000);
+    return 0;
+}
+
+/* (workers, timeout, graceful_timeout) */
+static int
+read_settings(PyObject *values, pws_master_settings *settings)
+{
+    double timeout, graceful;
+    pws_master_settings found;
+
+    if (!PyArg_ParseTuple(values, "Idd:settings", &found.workers, &timeout,
+                          &graceful)) {
+        return -1;
+    }
+    if (found.workers < 1 || found.workers > PWS_WORKERS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "workers: out of range");
+        return -1;
+    }
+    if (milliseconds(timeout, &found.timeout_ms) < 0 ||
+        milliseconds(graceful, &found.graceful_ms) < 0) {
+        return -1;
+    }
+    *settings = found;
+    return 0;
+}
+
+static int
+reload(void *context, pws_master_settings *settings)
+{
+    master_object *self = context;
+    PyObject *values = PyObject_CallMethod(self->arbiter, "reload", NULL);
+    int rc = -1;
+
+    if (values != NULL && values != Py_None && read_settings(values, settings) == 0) {
+        rc = 0;
+    }
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(self->arbiter);
+    }
+    Py_XDECREF(values);
+    return rc;
+}
+
+static void
+settled(void *context, bool kept)
+{
+    master_object *self = context;
+
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "settled", "O",
+                                           kept ? Py_True : Py_False));
+}
+
+static void
+reopen(void *context)
+{
+    master_object *self = context;
+
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "reopen", NULL));
+}
+
+static void
+started(void *context)
+{
+    master_object *self = context;
+
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "started", NULL));
+}
+
+static void
+stopping(void *context)
+{
+    master_object *self = context;
+
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "stopping", NULL));
+}
+
+static const pws_master_calls calls = {
+    .let_go = let_go,
+    .take_back = take_back,
+    .log = write_log,
+    .before_fork = before_fork,
+    .fork = fork_here,
+    .forked = forked,
+    .reaped = reaped,
+    .reload = reload,
+    .settled = settled,
+    .reopen = reopen,
+    .started = started,
+    .stopping = stopping,
+};
+
+const pws_master *
+pws_master_of_worker(PyObject *object)
+{
+    const master_object *self = (const master_object *)object;
+
+    if (!self->open || self->master.cell == NULL) {
+        PyErr_SetString(PyExc_ValueError, "this process is no worker of that master");
+        return NULL;
+    }
+    return &self->master;
+}
+
+static PyObject *
+construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {(char *)"arbiter", NULL};
+    PyObject *arbiter;
+    master_object *self;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Master", names, &arbiter)) {
+        return NULL;
+    }
+    self = (master_object *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    Py_INCREF(arbiter);
+    self->arbiter = arbiter;
+    self->open = true;
+    if (pws_master_init(&self->master, &calls, self) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+run(PyObject *object, PyObject *args)
+{
+    master_object *self = (master_object *)object;
+    pws_master_settings settings;
+    int code;
+
+    if (read_settings(args, &settings) < 0) {
+        return NULL;
+    }
+    if (!self->open || self->running || self->master.cell != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "a master runs once");
+        return NULL;
+    }
+    self->running = true;
+    code = pws_master_run(&self->master, &settings);
+    if (code == PWS_IS_WORKER) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromLong(code);
+}
+
+static PyObject *
+release_signals(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    master_object *self = (master_object *)object;
+
+    if (self->master.cell != NULL) {
+        pws_signals_release(&self->master.before);
+    }
+    if (PyErr_CheckSignals() < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ready(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    pws_cell_ready(m->cell);
+    pws_master_tell(m);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+may_complain(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    return PyBool_FromLong(!atomic_exchange(&m->workers.board->complained, true));
+}
+
+static PyObject *
+reason(PyObject *object, void *Py_UNUSED(unused))
+{
+    const char *text = ((master_object *)object)->master.reason;
+
+    if (text == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(text);
+}
+
+static int
+traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((master_object *)object)->arbiter);
+    return 0;
+}
+
+static int
+clear(PyObject *object)
+{
+    Py_CLEAR(((master_object *)object)->arbiter);
+    return 0;
+}
+
+static void
+deallocate(PyObject *object)
+{
+    master_object *self = (master_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+
+    PyObject_GC_UnTrack(object);
+    if (self->open) {
+        pws_master_close(&self->master);
+    }
+    (void)clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    {"run", run, METH_VARARGS,
+     "run(workers, timeout, graceful_timeout): keep workers alive. Returns an exit "
+     "code, "
+     "or None in a forked worker, where all signals are blocked."},
+    {"release_signals", release_signals, METH_NOARGS,
+     "release_signals(): in a worker, once it has its handlers."},
+    {"ready", ready, METH_NOARGS, "ready(): in a worker, once it can serve."},
+    {"may_complain", may_complain, METH_NOARGS,
+     "may_complain(): whether this worker is the first of its generation that tells in "
+     "full why it cannot start."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"reason", reason, NULL, "Why the workers could not start; else None.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, construct},
+    {Py_tp_dealloc, deallocate},
+    {Py_tp_traverse, traverse},
+    {Py_tp_clear, clear},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_doc, (char *)"Master(arbiter): forks workers and replaces them."},
+    {0, NULL},
+};
+
+PyType_Spec pws_master_spec = {
+    .name = "pywsgiserve._core.Master",
+    .basicsize = sizeof(master_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};

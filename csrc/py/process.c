@@ -1,0 +1,193 @@
+#include "py/process.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "proc/daemon.h"
+#include "proc/pidfile.h"
+#include "proc/privileges.h"
+#include "proc/title.h"
+
+typedef struct {
+    PyObject_HEAD
+    pws_pidfile file;
+    bool open;
+} pidfile_object;
+
+static PyObject *
+open_pidfile(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {(char *)"path", NULL};
+    PyObject *path;
+    pidfile_object *self;
+    char why[256];
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:Pidfile", names,
+                                     PyUnicode_FSConverter, &path)) {
+        return NULL;
+    }
+    self = (pidfile_object *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->open = pws_pidfile_open(&self->file, PyBytes_AS_STRING(path), why,
+                                      sizeof(why)) == 0;
+        if (!self->open) {
+            PyErr_SetString(PyExc_ValueError, why);
+            Py_CLEAR(self);
+        }
+    }
+    Py_DECREF(path);
+    return (PyObject *)self;
+}
+
+static PyObject *
+close_pidfile(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pidfile_object *self = (pidfile_object *)object;
+
+    if (self->open) {
+        self->open = false;
+        pws_pidfile_close(&self->file);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+forget_pidfile(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pidfile_object *self = (pidfile_object *)object;
+
+    if (self->open) {
+        self->open = false;
+        pws_pidfile_forget(&self->file);
+    }
+    Py_RETURN_NONE;
+}
+
+static void
+deallocate(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+
+    Py_XDECREF(close_pidfile(object, NULL));
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef pidfile_methods[] = {
+    {"close", close_pidfile, METH_NOARGS, "close(): remove the file if it is ours."},
+    {"forget", forget_pidfile, METH_NOARGS,
+     "forget(): in a forked child, leave it to the parent."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot pidfile_slots[] = {
+    {Py_tp_new, open_pidfile},
+    {Py_tp_dealloc, deallocate},
+    {Py_tp_methods, pidfile_methods},
+    {Py_tp_doc, (char *)"Pidfile(path): a file with our number, locked."},
+    {0, NULL},
+};
+
+PyType_Spec pws_pidfile_spec = {
+    .name = "pywsgiserve._core.Pidfile",
+    .basicsize = sizeof(pidfile_object),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = pidfile_slots,
+};
+
+static pid_t
+fork_python(void)
+{
+    pid_t pid;
+    int saved;
+
+    PyOS_BeforeFork();
+    pid = fork();
+    saved = errno;
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+    }
+    else {
+        PyOS_AfterFork_Parent();
+    }
+    errno = saved;
+    return pid;
+}
+
+static PyObject *
+watch(pws_daemon *daemon)
+{
+    int code;
+
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        code = pws_daemon_watch(daemon);
+        Py_END_ALLOW_THREADS
+        if (code < 0 && errno != EINTR) {
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+        if (code < 0 && PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    } while (code < 0);
+    return Py_BuildValue("ii", code, -1);
+}
+
+static PyObject *
+daemonize(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    pws_daemon daemon;
+    int rc = pws_daemon_begin(&daemon, fork_python);
+
+    if (rc < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (rc > 0) {
+        return watch(&daemon);
+    }
+    return Py_BuildValue("Oi", Py_None, daemon.status_fd);
+}
+
+static PyObject *
+drop_privileges(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    unsigned long uid, gid;
+    const char *groups_of;
+    pws_privileges wanted;
+    char why[256];
+
+    if (!PyArg_ParseTuple(args, "kkz:drop_privileges", &uid, &gid, &groups_of)) {
+        return NULL;
+    }
+    wanted = (pws_privileges){(uid_t)uid, (gid_t)gid, groups_of};
+    if (pws_privileges_drop(&wanted, why, sizeof(why)) < 0) {
+        PyErr_SetString(PyExc_PermissionError, why);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+set_title(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *name, *text;
+
+    if (!PyArg_ParseTuple(args, "ss:set_title", &name, &text)) {
+        return NULL;
+    }
+    pws_title_set(name, text);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef pws_process_methods[] = {
+    {"daemonize", daemonize, METH_NOARGS,
+     "daemonize(): go on in the background. In the daemon (None, FD): its exit code, a "
+     "byte to FD, ends the caller, to whose stderr it writes until then. In the caller "
+     "(exit code, -1), once that is known."},
+    {"drop_privileges", drop_privileges, METH_VARARGS,
+     "drop_privileges(uid, gid, groups_of): become another user for good; with the "
+     "groups of a user that is named."},
+    {"set_title", set_title, METH_VARARGS,
+     "set_title(name, text): what the process list shows."},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,202 @@
+"""What hooks are handed: the worker, a request and its response, as Gunicorn shows them.
+
+All take attributes of the hook's own: a start time on the request, say.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pywsgiserve.checks import accepts
+from pywsgiserve.config import Config
+
+LogWriter = Callable[[str, str], None]
+
+
+class Log:
+    """The error log, with the methods of Gunicorn's logger."""
+
+    def __init__(self, write: LogWriter) -> None:
+        self._write = write
+
+    def _record(self, level: str, text: object, args: Any, exc_info: object) -> None:
+        shown = str(text) % args if args else str(text)
+        if isinstance(exc_info, BaseException):
+            shown += "\n" + "".join(traceback.format_exception(exc_info)).rstrip()
+        elif exc_info:
+            shown += "\n" + traceback.format_exc().rstrip()
+        self._write(level, shown)
+
+    def debug(self, text: object, *args: Any, exc_info: object = None) -> None:
+        """Not shown: the level is INFO."""
+
+    def info(self, text: object, *args: Any, exc_info: object = None) -> None:
+        self._record("INFO", text, args, exc_info)
+
+    def warning(self, text: object, *args: Any, exc_info: object = None) -> None:
+        self._record("WARNING", text, args, exc_info)
+
+    def error(self, text: object, *args: Any, exc_info: object = None) -> None:
+        self._record("ERROR", text, args, exc_info)
+
+    def critical(self, text: object, *args: Any, exc_info: object = None) -> None:
+        self._record("CRITICAL", text, args, exc_info)
+
+    def exception(self, text: object, *args: Any) -> None:
+        self._record("ERROR", text, args, exc_info=True)
+
+
+class Worker:
+    """A worker, in the master (before the fork) and in itself."""
+
+    def __init__(self, age: int, config: Config, log: Log) -> None:
+        self.age = age
+        self.pid: int | str = "[booting]"
+        self.ppid = os.getpid()
+        self.cfg = config
+        self.log = log
+        self.timeout = config.timeout / 2  # As Gunicorn hands it to a worker.
+        self.booted = False
+        self.aborted = False
+        self.alive = True
+        self.max_requests = 0
+        self.wsgi: Any = None
+
+    def __str__(self) -> str:
+        return f"<Worker {self.pid}>"
+
+
+class Request:
+    """The request in hand. Everything is read from its environ when it is asked for."""
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._environ = environ
+
+    @property
+    def method(self) -> str:
+        return str(self._environ["REQUEST_METHOD"])
+
+    @property
+    def uri(self) -> str:
+        return str(self._environ["RAW_URI"])
+
+    @property
+    def path(self) -> str:
+        """As the client has written it, without the query."""
+        return self.uri.partition("?")[0].partition("#")[0]
+
+    @property
+    def query(self) -> str:
+        return str(self._environ["QUERY_STRING"])
+
+    @property
+    def fragment(self) -> str:
+        return self.uri.partition("#")[2]
+
+    @property
+    def scheme(self) -> str:
+        return str(self._environ["wsgi.url_scheme"])
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return (1, int(self._environ["SERVER_PROTOCOL"][-1]))
+
+    @property
+    def remote_addr(self) -> tuple[str, int] | str:
+        host = self._environ.get("REMOTE_ADDR", "")
+        return (host, int(self._environ.get("REMOTE_PORT") or 0)) if host else ""
+
+    peer_addr = remote_addr
+
+    @property
+    def body(self) -> Any:
+        return self._environ["wsgi.input"]
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        found = []
+        for name, value in self._environ.items():
+            if name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+                found.append((name.replace("_", "-"), value))
+            elif name.startswith("HTTP_"):
+                found.append((name[5:].replace("_", "-"), value))
+        return found
+
+
+class Response:
+    """What the app has answered."""
+
+    def __init__(
+        self, status: str, headers: tuple[tuple[str, str], ...], sent: int
+    ) -> None:
+        self.status = status
+        self.headers = list(headers)
+        self.sent = sent
+        self.headers_sent = True
+
+    @property
+    def status_code(self) -> int:
+        return int(self.status[:3])
+
+    @property
+    def response_length(self) -> int | None:
+        for name, value in self.headers:
+            if name.lower() == "content-length":
+                return int(value)
+        return None
+
+
+BeforeRequest = Callable[[Mapping[str, Any]], Request]
+AfterRequest = Callable[
+    [
+        "Request | None",
+        Mapping[str, Any],
+        "str | None",
+        "tuple[tuple[str, str], ...] | None",
+        int,
+    ],
+    None,
+]
+
+
+def before_request(worker: Worker) -> BeforeRequest | None:
+    """What the core calls before the app, if there is such a hook."""
+    hook = worker.cfg.pre_request
+    if hook is None:
+        return None
+
+    def before(environ: Mapping[str, Any]) -> Request:
+        request = Request(environ)
+        hook(worker, request)
+        return request
+
+    return before
+
+
+def after_request(worker: Worker) -> AfterRequest | None:
+    """What the core calls after the app, if there is such a hook."""
+    hook = worker.cfg.post_request
+    if hook is None:
+        return None
+    count = next(n for n in (4, 3, 2) if accepts(hook, n))
+
+    def after(
+        request: Request | None,
+        environ: Mapping[str, Any],
+        status: str | None,
+        headers: tuple[tuple[str, str], ...] | None,
+        sent: int,
+    ) -> None:
+        response = None
+        if status is not None and headers is not None:
+            response = Response(status, headers, sent)
+        given = (worker, request or Request(environ), environ, response)
+        try:
+            hook(*given[:count])
+        except Exception:
+            worker.log.exception("Exception in post_request hook")
+
+    return after

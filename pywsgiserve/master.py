@@ -1,0 +1,354 @@
+"""The master and its workers, as far as they are Python: hooks, settings, decisions.
+
+The loop itself is `_core.Master`, which asks an `Arbiter`. It forks out of `run()`, so that
+`serve` goes on in the master and in each worker, and returns an exit code in all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pwd
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pywsgiserve import _core
+from pywsgiserve._version import __version__
+from pywsgiserve.checks import ConfigError
+from pywsgiserve.config import Config
+from pywsgiserve.hooks import Log, Worker
+from pywsgiserve.server import AccessLog, App, describe, log, log_exception, native
+from pywsgiserve.worker import Life
+
+PROGRAM = "pywsgiserve"
+# What a reload cannot change, because the master holds on to it.
+FIXED = ("bind", "backlog", "umask", "daemon", "pidfile", "defer_accept")
+
+LoadApp = Callable[[], App]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What reading settings and entering their directory changes in a process."""
+
+    directory: str
+    environ: Mapping[str, str]
+    path: tuple[str, ...]
+
+    @classmethod
+    def here(cls) -> Place:
+        return cls(os.getcwd(), dict(os.environ), tuple(sys.path))
+
+    def enter(self) -> None:
+        os.chdir(self.directory)
+        for name in set(os.environ) - set(self.environ):
+            del os.environ[name]
+        os.environ.update(self.environ)
+        sys.path[:] = self.path
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Settings, and the app as they name it: what workers are made of."""
+
+    config: Config
+    load_app: LoadApp
+    access_log: AccessLog
+    place: Place
+
+
+# Reads all settings anew and enters the place that they describe.
+Reread = Callable[[], tuple[Config, LoadApp]]
+
+
+def owner(config: Config) -> tuple[int, int, str | None] | None:
+    """User, group and whose further groups the workers get; None: all stays as it is."""
+    if config.user is None and config.group is None:
+        return None
+    uid = os.geteuid() if config.user is None else config.user
+    gid, name = config.group, None
+    try:
+        entry = pwd.getpwuid(uid)
+        name = entry.pw_name
+        if gid is None:
+            gid = entry.pw_gid
+    except KeyError:
+        if gid is None:
+            raise ConfigError(
+                f"group: user {uid} has no entry that names one, so it must be set"
+            ) from None
+        if config.initgroups:
+            raise ConfigError(f"initgroups: user {uid} has no name") from None
+    if os.geteuid() != 0 and (uid, gid) != (os.geteuid(), os.getegid()):
+        which = "user" if config.user not in (None, os.geteuid()) else "group"
+        raise ConfigError(
+            f"{which}: only root can change it, and this is user {os.geteuid()}, "
+            f"got {getattr(config, which)}"
+        )
+    return uid, gid, name if config.initgroups else None
+
+
+def set_title(role: str, config: Config) -> None:
+    name = config.proc_name or config.wsgi_app or "app"
+    text = f"{PROGRAM}: {role} [{name}]".replace("\0", "?")
+    _core.set_title(PROGRAM, text.encode("utf-8", "replace").decode())
+
+
+def pid_file(path: str) -> _core.Pidfile:
+    try:
+        return _core.Pidfile(os.path.abspath(path))
+    except ValueError as error:
+        raise ConfigError(f"pidfile: {path!r}: {error}") from None
+
+
+def listeners(config: Config) -> _core.Listeners:
+    try:
+        return _core.Listeners(native(config, -1, owner=owner(config)))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+class Outcome:
+    """Of a daemon's start: its caller waits for it, and reads our stderr until then."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def tell(self, code: int) -> None:
+        if self._fd >= 0:
+            silence()
+            os.write(self._fd, bytes([code]))
+            self.forget()
+
+    def forget(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def is_due(self) -> bool:
+        return self._fd >= 0
+
+
+def silence() -> None:
+    """From now on nobody reads what a daemon writes to stderr."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+class Arbiter:
+    """The master: what hooks know as `server`, and what decides for `_core.Master`."""
+
+    def __init__(self, first: Generation, reread: Reread | None) -> None:
+        self._generation = first
+        self._before: Generation | None = None  # While another one is tried.
+        self._reread = reread
+        self._listeners: _core.Listeners | None = None
+        self.next_worker: Worker | None = None
+        self.log = Log(log)
+        self.pid = self.master_pid = os.getpid()
+        self.master_name = "Master"
+        self.num_workers = first.config.workers
+        self.worker_age = 0
+        self.address: list[str] = []
+        self.WORKERS: dict[int, Worker] = {}
+        self.outcome = Outcome(-1)
+
+    @property
+    def cfg(self) -> Config:
+        return self._generation.config
+
+    @property
+    def timeout(self) -> float:
+        return self.cfg.timeout
+
+    @property
+    def proc_name(self) -> str:
+        return self.cfg.proc_name or self.cfg.wsgi_app or ""
+
+    @property
+    def generation(self) -> Generation:
+        return self._generation
+
+    def listen(self) -> _core.Listeners:
+        self._listeners = listeners(self.cfg)
+        self.address = self._listeners.addresses
+        return self._listeners
+
+    # What the core asks and tells.
+
+    def before_fork(self, number: int) -> bool:
+        self.worker_age = number
+        self.next_worker = Worker(number, self.cfg, self.log)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()  # Else the worker writes it once more.
+        if self.cfg.pre_fork is not None:
+            try:
+                self.cfg.pre_fork(self, self.next_worker)
+            except Exception as error:
+                log_exception("Exception in pre_fork hook", error)
+                return False
+        return True
+
+    def forked(self, pid: int, number: int) -> None:
+        worker, self.next_worker = self.next_worker, None
+        if worker is not None:
+            worker.pid = pid
+            self.WORKERS[pid] = worker
+
+    def reaped(self, pid: int, status: int) -> None:
+        """A worker has ended; what it left in shared memory is ours to finish."""
+        self.WORKERS.pop(pid, None)
+
+    def reload(self) -> tuple[int, float, float] | None:
+        """Read the settings anew; None when they cannot be used."""
+        place = Place.here()
+        try:
+            config, load_app = self.cfg, self._generation.load_app
+            if self._reread is not None:
+                config, load_app = self._reread()
+            owner(config)
+            new = Generation(
+                self._keep_fixed(config), load_app, AccessLog(config), Place.here()
+            )
+        except (Exception, SystemExit) as error:
+            place.enter()
+            if isinstance(error, ConfigError):
+                details = f"\n{error.details}" if error.details else ""
+                log("ERROR", f"Reload failed: {error}{details}")
+            else:
+                log_exception("Reload failed", error)
+            return None
+        if self._before is None:
+            self._before = self._generation
+        else:
+            self._generation.access_log.close()
+        self._generation = new
+        self.num_workers = new.config.workers
+        return timing(new.config)
+
+    def _keep_fixed(self, config: Config) -> Config:
+        fixed = {n: getattr(self.cfg, n) for n in FIXED}
+        for name, value in fixed.items():
+            if getattr(config, name) != value:
+                log(
+                    "WARNING",
+                    f"{name}: changed, which needs a restart: {value!r} stays",
+                )
+        return dataclasses.replace(config, **fixed)
+
+    def settled(self, kept: bool) -> None:
+        if self._before is None:
+            return
+        if kept:
+            self._before.access_log.close()
+        else:
+            self._generation.access_log.close()
+            self._generation = self._before
+            self._generation.place.enter()
+            self.num_workers = self.cfg.workers
+        self._before = None
+
+    def reopen(self) -> None:
+        self._generation.access_log.reopen()
+
+    def started(self) -> None:
+        self.outcome.tell(0)
+
+    def stopping(self) -> None:
+        """The last one to close a socket is a worker that has emptied its queue."""
+        if self._listeners is not None:
+            self._listeners.close()
+
+    # The ends of a master's life.
+
+    def call(self, name: str) -> None:
+        hook = getattr(self.cfg, name)
+        if hook is not None:
+            hook(self)
+
+
+def timing(config: Config) -> tuple[int, float, float]:
+    return config.workers, config.timeout, config.graceful_timeout
+
+
+def end(arbiter: Arbiter, reason: str | None) -> None:
+    level = "INFO" if reason is None else "ERROR"
+    log(level, "Shutting down: Master")
+    if reason is not None:
+        log(level, f"Reason: {reason}")
+
+
+def supervise(arbiter: Arbiter, pidfile: _core.Pidfile | None) -> int:
+    """Start, keep workers alive, end. In a forked worker: be that one."""
+    arbiter.call("on_starting")
+    sockets = arbiter.listen()
+    try:
+        where = ",".join(describe(address) for address in arbiter.address)
+        log("INFO", f"Listening at: {where} ({os.getpid()})")
+        log("INFO", f"Using worker: {arbiter.cfg.worker_class}")
+        arbiter.call("when_ready")
+        set_title("master", arbiter.cfg)
+        core = _core.Master(arbiter)
+        code = core.run(*timing(arbiter.cfg))
+        if code is None:
+            if pidfile is not None:
+                pidfile.forget()
+            return work(arbiter, core, sockets)
+        end(arbiter, core.reason)
+    finally:
+        sockets.close()
+    return code
+
+
+def work(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
+    """The whole life of a worker: returns its exit code."""
+    daemon_starts = arbiter.outcome.is_due
+    arbiter.outcome.forget()
+    worker = arbiter.next_worker
+    assert worker is not None  # It was made before the fork.
+    worker.pid = os.getpid()
+    set_title("worker", worker.cfg)
+    life = Life(
+        server=arbiter,
+        worker=worker,
+        core=core,
+        listeners=sockets,
+        load_app=arbiter.generation.load_app,
+        access_log=arbiter.generation.access_log,
+        owner=owner(worker.cfg),
+        on_ready=silence if daemon_starts else None,
+    )
+    return life.live()
+
+
+def serve(config: Config, load_app: LoadApp, reread: Reread | None = None) -> int:
+    """Serve with a master and workers until a signal ends it; returns an exit code.
+
+    It returns in the workers, too.
+    """
+    status_fd = -1
+    if config.daemon:
+        code, status_fd = _core.daemonize()
+        if code is not None:
+            return code
+    owner(config)
+    log("INFO", f"Starting {PROGRAM} {__version__}")
+    first = Generation(config, load_app, AccessLog(config), Place.here())
+    arbiter = Arbiter(first, reread)
+    arbiter.outcome = Outcome(status_fd)
+    pidfile = pid_file(config.pidfile) if config.pidfile else None
+    try:
+        code = supervise(arbiter, pidfile)
+    finally:
+        if pidfile is not None and os.getpid() == arbiter.master_pid:
+            pidfile.close()
+    if os.getpid() == arbiter.master_pid:
+        arbiter.call("on_exit")
+        arbiter.outcome.tell(code)
+    return code

@@ -1,0 +1,171 @@
+"""The life of a worker process: from the fork to its exit code."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pywsgiserve import _core
+from pywsgiserve.app import BOOT_FAILED, AppError
+from pywsgiserve.checks import ConfigError
+from pywsgiserve.cli import complain
+from pywsgiserve.hooks import Worker
+from pywsgiserve.server import AccessLog, App, log, log_exception, native, running
+
+FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
+ABORTED = 1
+
+# Orders of the master, as csrc/proc/workers.h and csrc/engine/poller.h have them.
+RETIRE, QUICK, REOPEN, GONE = 1, 2, 4, 0x100
+
+# Signals that tell a master something and must not end a worker.
+FOR_MASTERS = (
+    signal.SIGHUP,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGWINCH,
+)
+
+
+@dataclass
+class Life:
+    """What a worker is given, and where it stands."""
+
+    server: Any  # The Arbiter, for hooks.
+    worker: Worker
+    core: _core.Master
+    listeners: _core.Listeners
+    load_app: Callable[[], App]
+    access_log: AccessLog
+    owner: tuple[int, int, str | None] | None
+    on_ready: Callable[[], None] | None
+    engine: _core.Server | None = field(default=None, init=False)
+
+    def _live(self) -> int:
+        code = 0
+        try:
+            self.take_signals()
+            code = self.serve()
+        except AppError as error:
+            if self.core.may_complain():
+                complain(str(error), error.details)
+            code = error.exit_code
+        except ConfigError as error:
+            if self.core.may_complain():
+                complain(str(error), error.details)
+            code = BOOT_FAILED
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+            code = 0 if error.code is None else code
+        except BaseException as error:
+            log_exception("Exception in worker process", error)
+            code = FAILED if self.worker.booted else BOOT_FAILED
+        return ABORTED if self.worker.aborted else code
+
+    def live(self) -> int:
+        """Serve until we are told to end; returns an exit code."""
+        code = self._live()
+        log("INFO", f"Worker exiting (pid: {self.worker.pid})")
+        hook = self.worker.cfg.worker_exit
+        if hook is not None:
+            try:
+                hook(self.server, self.worker)
+            except Exception as error:
+                log_exception("Exception in worker_exit hook", error)
+        return code
+
+    def serve(self) -> int:
+        config, worker = self.worker.cfg, self.worker
+        log("INFO", f"Booting worker with pid: {worker.pid}")
+        if config.post_fork is not None:
+            config.post_fork(self.server, worker)
+        if self.owner is not None:
+            become(self.owner)
+        app = worker.wsgi = self.load_app()
+        if config.max_requests:
+            jitter = random.randint(0, config.max_requests_jitter)
+            worker.max_requests = config.max_requests + jitter
+        if config.post_worker_init is not None:
+            config.post_worker_init(worker)
+        settings = native(config, self.access_log.fd, worker=worker)
+        try:
+            engine = _core.Server(
+                settings, log_exception, self.listeners, self.core, self.heed
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        self.engine = engine
+        worker.booted = True
+        running.append(engine)
+        try:
+            signal.set_wakeup_fd(engine.wakeup_fd, warn_on_full_buffer=False)
+            if self.on_ready is not None:
+                self.on_ready()
+            self.core.ready()
+            engine.serve(app)
+        finally:
+            signal.set_wakeup_fd(-1)
+            running.remove(engine)
+            engine.close()
+        return 0
+
+    # Signals, and the orders of the master
+
+    def take_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self.on_term)
+        signal.signal(signal.SIGINT, self.on_quit)
+        signal.signal(signal.SIGQUIT, self.on_quit)
+        signal.signal(signal.SIGABRT, self.on_abort)
+        signal.signal(signal.SIGUSR1, self.on_usr1)
+        for signum in FOR_MASTERS:
+            signal.signal(signum, self.on_other)
+        self.core.release_signals()
+
+    def stop(self, graceful: bool) -> None:
+        self.worker.alive = False
+        if self.engine is None:
+            raise SystemExit(0)  # Nothing has begun that could be lost.
+        self.engine.stop(graceful=graceful)
+
+    def on_term(self, signum: int, frame: object) -> None:
+        self.stop(graceful=True)
+
+    def on_quit(self, signum: int, frame: object) -> None:
+        self.stop(graceful=False)
+
+    def on_abort(self, signum: int, frame: object) -> None:
+        """The app has taken too long: it sees an exception there, and the log where."""
+        self.worker.aborted = True
+        if self.engine is not None:
+            self.engine.stop(graceful=False)
+        raise SystemExit(ABORTED)
+
+    def on_usr1(self, signum: int, frame: object) -> None:
+        self.reopen_logs()
+
+    def on_other(self, signum: int, frame: object) -> None:
+        """It is for the master."""
+
+    def heed(self, orders: int) -> None:
+        if orders & REOPEN:
+            self.reopen_logs()
+        if orders & GONE and self.worker.alive:
+            log("INFO", f"Parent changed, shutting down: {self.worker}")
+        if orders & QUICK:
+            self.stop(graceful=False)
+        if orders & (RETIRE | GONE):
+            self.stop(graceful=True)
+
+    def reopen_logs(self) -> None:
+        self.access_log.reopen(self.engine)
+
+
+def become(owner: tuple[int, int, str | None]) -> None:
+    try:
+        _core.drop_privileges(*owner)
+    except PermissionError as error:
+        raise ConfigError(f"user: {error}") from None
