@@ -287,6 +287,10 @@ pws_inline_serve(pws_lane *lane)
             break;
         }
         x = pws_engine_next(e);
+        if (x == NULL && should_end(e, stop, graceful_ms, &end_ms)) {
+            pws_lease_drop(&e->lease); /* what was handed back was the last one */
+            break;
+        }
         if (x == NULL) {
             rc = poll_engine(e, time_left_ms(e, orders));
         }
