@@ -246,6 +246,7 @@ class Arbiter:
         if self._before is None:
             return
         if kept:
+            log("INFO", f"Workers are ready: {self.cfg.workers}")
             self._before.access_log.close()
         else:
             self._generation.access_log.close()
@@ -258,6 +259,7 @@ class Arbiter:
         self._generation.access_log.reopen()
 
     def started(self) -> None:
+        log("INFO", f"Workers are ready: {self.cfg.workers}")
         self.outcome.tell(0)
 
     def stopping(self) -> None:
@@ -268,9 +270,22 @@ class Arbiter:
     # The ends of a master's life.
 
     def call(self, name: str) -> None:
+        """Call a hook without which there is no start."""
         hook = getattr(self.cfg, name)
-        if hook is not None:
+        if hook is None:
+            return
+        try:
             hook(self)
+        except Exception as error:
+            log_exception(f"Exception in {name} hook", error)
+            raise SystemExit(1) from None
+
+    def say_goodbye(self) -> None:
+        if self.cfg.on_exit is not None:
+            try:
+                self.cfg.on_exit(self)
+            except Exception as error:
+                log_exception("Exception in on_exit hook", error)
 
 
 def timing(config: Config) -> tuple[int, float, float]:
@@ -349,6 +364,6 @@ def serve(config: Config, load_app: LoadApp, reread: Reread | None = None) -> in
         if pidfile is not None and os.getpid() == arbiter.master_pid:
             pidfile.close()
     if os.getpid() == arbiter.master_pid:
-        arbiter.call("on_exit")
+        arbiter.say_goodbye()
         arbiter.outcome.tell(code)
     return code

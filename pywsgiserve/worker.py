@@ -51,9 +51,7 @@ class Life:
             self.take_signals()
             code = self.serve()
         except AppError as error:
-            if self.core.may_complain():
-                complain(str(error), error.details)
-            code = error.exit_code
+            code = self.no_app(error)
         except ConfigError as error:
             if self.core.may_complain():
                 complain(str(error), error.details)
@@ -77,6 +75,17 @@ class Life:
             except Exception as error:
                 log_exception("Exception in worker_exit hook", error)
         return code
+
+    def no_app(self, error: AppError) -> int:
+        """Say why, once for all workers, unless it was us who have interrupted it."""
+        if self.worker.aborted:
+            limit = f"{self.worker.cfg.timeout:g} s"
+            complain(
+                f"timeout: the app took longer than {limit} to load", error.details
+            )
+        elif self.worker.alive and self.core.may_complain():
+            complain(str(error), error.details)
+        return error.exit_code if self.worker.alive else 0
 
     def serve(self) -> int:
         config, worker = self.worker.cfg, self.worker
