@@ -12,15 +12,24 @@ from typing import Any
 
 import pytest
 
-from tests.process import Server
+from tests.process import WORKERS, Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "heavy: takes more than some twenty seconds")
     config.addinivalue_line("markers", "timeout: seconds (pytest-timeout)")
+    config.addinivalue_line("markers", "one_process: looks into the server's process")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if WORKERS:
+        skip = pytest.mark.skip(reason="looks into one process: not with PWS_WORKERS")
+        for item in items:
+            if item.get_closest_marker("one_process"):
+                item.add_marker(skip)
 
 
 @contextlib.contextmanager

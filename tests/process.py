@@ -13,15 +13,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.client import DEADLINE_S, SANITIZED, Client
+import pywsgiserve
+from tests.client import DEADLINE_S, SANITIZED, Client, Response
 
 ROOT = Path(__file__).parent.parent
 START_S = 120.0 if SANITIZED else 20.0
 STOP_S = 120.0 if SANITIZED else 20.0
+# Workers of the server that a test of one app starts, which is then started by the
+# command line; 0: it is run() in a script, with one process.
+WORKERS = int(os.environ.get("PWS_WORKERS", "0"))
+READY = r"\[INFO\] Workers are ready: \d+$"
 DISASTERS = ("Sanitizer", "runtime error:", "Fatal Python error")
 LISTENING = re.compile(
     r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[(\d+)\] \[INFO\] "
@@ -74,22 +79,27 @@ class Server:
         pass_fds: Iterable[int] = (),
         limits: Mapping[str, int] = {},
     ) -> None:
+        # A test on a busy machine may pause for longer than the default keepalive.
+        settings = {"bind": "127.0.0.1:0", "keepalive": 60, **settings}
+        process = {**limits, "workers": WORKERS}
+        words = [app, json.dumps(settings), json.dumps(process)]
+        self._start(["tests.launch", *words], ROOT, env, pass_fds)
+
+    def _start(
+        self,
+        module: list[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        pass_fds: Iterable[int] = (),
+    ) -> None:
+        """Start `python -m` in a session of its own."""
         self._lines = threading.Condition()
         self._stderr = ""
         self._ended = False
         self.checked = False
-        # A test on a busy machine may pause for longer than the default keepalive.
-        settings = {"bind": "127.0.0.1:0", "keepalive": 60, **settings}
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.launch",
-                app,
-                json.dumps(settings),
-                json.dumps(dict(limits)),
-            ],
-            cwd=ROOT,
+            [sys.executable, "-m", *module],
+            cwd=cwd,
             env=environment(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -134,6 +144,8 @@ class Server:
         found = self.wait_for(LISTENING.pattern, START_S)
         assert int(found[1]) == int(found[3]) == self.pid
         self.addresses = found[2].split(",")
+        if WORKERS:
+            self.wait_for(READY, START_S)
         if SANITIZED:
             from tests.sanitizer import maps_the_right_build
 
@@ -258,6 +270,69 @@ class Server:
                 break
             time.sleep(0.01)
         return left
+
+
+def parent_of(pid: int) -> int:
+    """The parent of a living process; 0 for one that is dead or gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    state, ppid = stat.rpartition(")")[2].split()[:2]
+    return int(ppid) if state not in "ZX" else 0
+
+
+def children(pid: int) -> set[int]:
+    """The living children of a process."""
+    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return {child for child in pids if parent_of(child) == pid}
+
+
+def wait_until(
+    true: Callable[[], object], why: Callable[[], str] = lambda: "it did not come true"
+) -> None:
+    """Look until it is so: for what cannot be waited for, like the process table."""
+    end = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < end, why()
+        time.sleep(0.01)
+
+
+class Deployed(Server):
+    """The command, as somebody has typed it in a directory of their own."""
+
+    def __init__(self, *words: str, cwd: Path, **env: str) -> None:
+        path = str(Path(pywsgiserve.__file__).parents[1])
+        self.cwd = cwd
+        self.addresses = []
+        self._start(["pywsgiserve", *words], cwd, {"PYTHONPATH": path, **env})
+
+    def workers(self) -> set[int]:
+        return children(self.pid)
+
+    def wait_for_workers(self, count: int, but: Iterable[int] = ()) -> set[int]:
+        """Wait until there are so many, and none of those that are to be gone."""
+        gone = set(but)
+
+        def there() -> bool:
+            now = self.workers()
+            return len(now) == count and not now & gone
+
+        wait_until(
+            there,
+            lambda: f"{self.workers()} are not {count} without {gone}:\n{self.stderr}",
+        )
+        return self.workers()
+
+    def wait_until_ready(self, count: int = 1) -> None:
+        """Wait until it listens and its workers are there."""
+        self.wait_until_listening()
+        assert self.wait_for(READY, START_S)[0].endswith(f": {count}")
+
+    def get(self, path: str = "/") -> Response:
+        """A request on a connection of its own."""
+        with self.connect() as client:
+            return client.get(path, "Connection: close")
 
 
 class Pipe:

@@ -3,6 +3,7 @@
 DJANGO_DIR is a directory of the test's own; database and files are in it.
 """
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -112,8 +113,12 @@ urlpatterns = [
     re_path("^static/(?P<path>.*)$", serve, {"document_root": str(HERE / "static")}),
 ]
 
-call_command("migrate", verbosity=0)
-call_command("collectstatic", verbosity=0, interactive=False)
-User.objects.create_superuser("admin", "admin@example.com", "password")
+# One of several workers fills the database.
+with open(HERE / "lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    call_command("migrate", verbosity=0)
+    call_command("collectstatic", verbosity=0, interactive=False)
+    if not User.objects.exists():
+        User.objects.create_superuser("admin", "admin@example.com", "password")
 
 application = get_wsgi_application()

@@ -261,6 +261,7 @@ def test_a_reset_in_any_state_harms_nobody(standing, data, read):
         )
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_client_that_goes_while_the_app_runs_harms_nobody(serve, short_path, how):
     pipe, here = Pipe(short_path / "pipe"), Pipe(short_path / "pipe.here")

@@ -170,6 +170,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_setting_is_an_error_that_names_it_and_its_value(name, value):
     stderr = refusal("hello", **{name: value})

@@ -338,6 +338,7 @@ def test_keepalive_0_closes_after_each_answer(standing):
         assert client.closed()
 
 
+@pytest.mark.one_process
 def test_a_reader_that_stopped_is_cut(serve):
     with serve("closing", send_timeout=1) as server:
         with server.connect(receive_buffer=4096) as client:
@@ -353,6 +354,7 @@ def test_a_reader_that_stopped_is_cut(serve):
             assert client.drop_rest() < 50_000_000
 
 
+@pytest.mark.one_process
 def test_a_reader_of_an_endless_answer_that_stopped_is_cut(serve):
     """The app makes no more than response_spool_limit ahead of its reader."""
     settings = {"send_timeout": 1, "response_spool_limit": 1_000_000}

@@ -1,5 +1,7 @@
 """Threads of the app, late users and onlookers of what belongs to one request."""
 
+import pytest
+
 
 def test_each_request_has_its_own_context(serve):
     with serve("sharing") as server, server.connect() as client:
@@ -21,6 +23,7 @@ def test_reading_too_late_raises_and_harms_nobody(serve):
         assert client.get("/results").body == b"['ValueError']"
 
 
+@pytest.mark.one_process
 def test_a_thread_that_waits_for_a_body_ends_with_its_request(serve):
     with serve("sharing", request_buffering=False) as server:
         with server.connect() as client:

@@ -145,6 +145,7 @@ def closes(server):
         return int(client.get("/closes").body)
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
     "case",
@@ -164,6 +165,7 @@ def test_close_is_called_once(serve, method, case):
         assert closes(server) == 1
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("case", ["endless", "large"])
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_close_is_called_once_when_the_client_goes(serve, case, how):
@@ -180,6 +182,7 @@ def test_close_is_called_once_when_the_client_goes(serve, case, how):
         assert closes(server) == 1
 
 
+@pytest.mark.one_process
 def test_close_is_called_for_each_of_many_requests(serve):
     with serve("closing") as server, server.connect() as client:
         client.send(b"GET /whole HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
