@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pywsgiserve import checks
-from pywsgiserve.checks import Check, ConfigError, hook, seconds, suggestion, whole
+from pywsgiserve import checks, defaults
+from pywsgiserve.checks import ConfigError, seconds, suggestion, whole
 from pywsgiserve.later import LATER
+from pywsgiserve.setting import Hook, Setting, described, hook, setting
 
 __all__ = [
     "LATER",
@@ -24,8 +24,6 @@ __all__ = [
     "is_ignored",
     "is_set",
 ]
-
-Hook = Callable[..., Any]
 
 SECTIONS = (
     "Config file",
@@ -51,80 +49,6 @@ NOT_YET: Mapping[str, str] = {
     "loglevel": WARN,
     "capture_output": WARN,
 }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A row of the table: how a setting is checked, written and explained."""
-
-    name: str
-    default: Callable[[], Any]  # A call, as some depend on where the server is started.
-    check: Check
-    section: str
-    help: str
-    flags: tuple[str, ...] = ()  # None: it is for config files only.
-    metavar: str = ""
-    action: str = "store"  # Or "append"; "true" and "false" take no value.
-    env: str = ""  # The environment variable that changes the default, and how.
-    from_env: Callable[[str], Any] | None = None
-    default_text: str = ""  # Says in words what depends on the machine.
-    ours: bool = False  # Gunicorn does not have it, or not as a flag.
-    hook: str = ""  # The arguments that a hook is called with.
-
-
-def setting(
-    default: Any = dataclasses.MISSING,
-    *,
-    check: Check,
-    help: str,
-    section: str,
-    factory: Callable[[], Any] | None = None,
-    **written: Any,
-) -> Any:
-    """A field of `Config`: `factory` makes a default that depends on the environment.
-
-    `written` is the rest of `Setting`: flags, metavar, action, env and so on.
-    """
-    row = Setting(
-        name="",
-        default=factory or (lambda: default),
-        check=check,
-        section=section,
-        help=" ".join(help.split()),
-        **written,
-    )
-    if factory is not None:
-        return dataclasses.field(default_factory=factory, metadata={"row": row})
-    return dataclasses.field(default=default, metadata={"row": row})
-
-
-def default_allow_ips() -> tuple[str, ...]:
-    given = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
-    return checks.networks("forwarded_allow_ips (from FORWARDED_ALLOW_IPS)", given)
-
-
-def default_scheme_headers() -> Mapping[str, str]:
-    return {
-        "X-FORWARDED-PROTOCOL": "ssl",
-        "X-FORWARDED-PROTO": "https",
-        "X-FORWARDED-SSL": "on",
-    }
-
-
-def default_chdir() -> str:
-    """Where we are, under the name the shell knows: links in it stay links."""
-    here = os.getcwd()
-    shell = os.environ.get("PWD", "")
-    try:
-        if os.path.isabs(shell) and os.path.samefile(shell, here):
-            return shell
-    except OSError:
-        pass
-    return here
-
-
-def yes(value: str) -> bool:
-    return value.strip().lower() in ("y", "1", "yes", "true")
 
 
 @dataclass(frozen=True)
@@ -378,7 +302,7 @@ class Config:
         flags=("--no-sendfile",),
         action="false",
         env="SENDFILE",
-        from_env=yes,
+        from_env=defaults.yes,
         help="Send wsgi.file_wrapper files from kernel to kernel.",
     )
     server_header: str = setting(
@@ -393,7 +317,7 @@ class Config:
 
     forwarded_allow_ips: tuple[str, ...] = setting(
         check=checks.networks,
-        factory=default_allow_ips,
+        factory=defaults.allow_ips,
         section="Proxies",
         flags=("--forwarded-allow-ips",),
         metavar="STRING",
@@ -405,7 +329,7 @@ class Config:
     )
     secure_scheme_headers: Mapping[str, str] = setting(
         check=checks.scheme_headers,
-        factory=default_scheme_headers,
+        factory=defaults.scheme_headers,
         section="Proxies",
         help="Fields, and their values, by which a trusted peer says https.",
     )
@@ -429,7 +353,7 @@ class Config:
 
     chdir: str = setting(
         check=checks.directory,
-        factory=default_chdir,
+        factory=defaults.chdir,
         section="Process",
         flags=("--chdir",),
         metavar="DIR",
@@ -571,69 +495,38 @@ class Config:
         help="Print each setting and where its value is from, then do that check.",
     )
 
-    on_starting: Hook | None = setting(
-        None,
-        check=hook("server"),
-        section="Hooks",
-        hook="server",
-        help="The master is about to set itself up.",
+    on_starting: Hook | None = hook(
+        "server", help="The master is about to set itself up."
     )
-    when_ready: Hook | None = setting(
-        None,
-        check=hook("server"),
-        section="Hooks",
-        hook="server",
-        help="The master listens, and no worker is forked yet.",
+    when_ready: Hook | None = hook(
+        "server", help="The master listens, and no worker is forked yet."
     )
-    pre_fork: Hook | None = setting(
-        None,
-        check=hook("server", "worker"),
-        section="Hooks",
-        hook="server, worker",
-        help="In the master, before a worker is forked.",
+    pre_fork: Hook | None = hook(
+        "server", "worker", help="In the master, before a worker is forked."
     )
-    post_fork: Hook | None = setting(
-        None,
-        check=hook("server", "worker"),
-        section="Hooks",
-        hook="server, worker",
-        help="In the worker, right after the fork.",
+    post_fork: Hook | None = hook(
+        "server", "worker", help="In the worker, right after the fork."
     )
-    post_worker_init: Hook | None = setting(
-        None,
-        check=hook("worker"),
-        section="Hooks",
-        hook="worker",
-        help="In the worker, when it has loaded the app.",
+    post_worker_init: Hook | None = hook(
+        "worker", help="In the worker, when it has loaded the app."
     )
-    pre_request: Hook | None = setting(
-        None,
-        check=hook("worker", "req"),
-        section="Hooks",
-        hook="worker, req",
-        help="In the worker, before a request is given to the app.",
+    pre_request: Hook | None = hook(
+        "worker", "req", help="In the worker, before a request is given to the app."
     )
-    post_request: Hook | None = setting(
-        None,
-        check=hook("worker", "req", "environ", "resp", at_least=2),
-        section="Hooks",
-        hook="worker, req, environ, resp",
+    post_request: Hook | None = hook(
+        "worker",
+        "req",
+        "environ",
+        "resp",
+        at_least=2,
         help="""In the worker, after a request. The last one or two arguments may be left
         out.""",
     )
-    worker_exit: Hook | None = setting(
-        None,
-        check=hook("server", "worker"),
-        section="Hooks",
-        hook="server, worker",
-        help="In the worker, the last thing before it ends.",
+    worker_exit: Hook | None = hook(
+        "server", "worker", help="In the worker, the last thing before it ends."
     )
-    on_exit: Hook | None = setting(
-        None,
-        check=hook("server"),
-        section="Hooks",
-        hook="server",
-        help="In the master, the last thing before it ends.",
+    on_exit: Hook | None = hook(
+        "server", help="In the master, the last thing before it ends."
     )
 
     @classmethod
@@ -651,6 +544,7 @@ SETTINGS: Mapping[str, Setting] = {
     field.name: dataclasses.replace(field.metadata["row"], name=field.name)
     for field in dataclasses.fields(Config)
 }
+Config.__doc__ = f"{Config.__doc__}\n{described(SETTINGS.values())}\n"
 
 
 def is_set(name: str, value: object) -> bool:
