@@ -240,7 +240,7 @@ def signals_held_back(signums: Iterable[signal.Signals]) -> Iterator[None]:
 def stopping_signals(server: _core.Server) -> Iterator[None]:
     """SIGTERM stops gracefully, SIGINT at once; a second SIGINT interrupts the app too.
 
-    Only the main thread can have signal handlers; elsewhere the caller stops the server.
+    Only the main thread can have signal handlers; elsewhere there are none.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -300,6 +300,8 @@ def run(app: App, **settings: Any) -> None:
     It is served in this process, unless there are to be several, or a setting needs a
     master beside its worker (`pidfile`, `timeout`, `user` and so on). Settings are those
     of `pywsgiserve.config.Config`; one that is wrong raises `ConfigError`.
+    In a thread other than the main one it gets no signals, and nothing ends it:
+    `pywsgiserve.Server` is the one for threads and tests.
     """
     if not callable(app):
         raise ConfigError(f"app: expected a WSGI callable, got {app!r}")
