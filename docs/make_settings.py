@@ -27,14 +27,23 @@ Names, flags and defaults are Gunicorn's wherever Gunicorn has the setting. A se
 4. `GUNICORN_CMD_ARGS`, then `PYWSGISERVE_CMD_ARGS`: options as on the command line;
 5. the command line. Long options may be abbreviated.
 
-In Python, `run(app, name=value)` takes the same names, and of the sources above `FORWARDED_ALLOW_IPS` alone. A flag that
-may be given more than once replaces the list of a weaker source. Durations are seconds, or `"500ms"`, `"30s"`, `"5m"`, `"1h"`.
+In Python, `run(app, name=value)` and `Server(app, name=value)` take the same names, but those for the command itself (where
+to work, what to import, checks), and of the sources above `FORWARDED_ALLOW_IPS` alone. A flag that may be given more than once
+replaces the list of a weaker source. Durations are seconds, or `"500ms"`, `"30s"`, `"5m"`, `"1h"`.
 `pywsgiserve --print-config APP` shows what holds and where it is from; `--check-config` tells whether it works.
 
 The app is `MODULE:NAME`, `MODULE` for `MODULE:application`, or a call with literals, `'MODULE:create_app("prod", debug=False)'`.
 
 Exit codes: 0 stopped as asked, or the check has passed; 1 settings that cannot be used, or the check has failed; 2 a command line that
 cannot be read; 3 the app could not be imported; 4 what was imported is no app.
+"""
+
+ATOMS = """
+Atoms of `access_log_format`, as in Gunicorn: `%(h)s` client address, `%(u)s` user of basic authentication, `%(t)s` time,
+`%(r)s` request line, `%(m)s` method, `%(U)s` path, `%(q)s` query, `%(H)s` protocol, `%(s)s` status, `%(b)s` bytes of the body
+or "-", `%(B)s` the same with 0, `%(f)s` Referer, `%(a)s` User-Agent, `%(T)s`, `%(M)s`, `%(D)s` and `%(L)s` time taken in seconds,
+milliseconds, microseconds and seconds with a fraction, `%(p)s` process, `%({Name}i)s` and `%({Name}o)s` a field of request
+and response, `%({NAME}e)s` an environ key. Any other is "-".
 """
 
 
@@ -85,6 +94,8 @@ def page() -> str:
     lines = [HEAD.rstrip("\n")]
     for name in SECTIONS:
         lines += section(name)
+        if name == "Logs":
+            lines.append(ATOMS.rstrip("\n"))
     lines.append("\n## Gunicorn's others\n")
     lines.append(
         "Accepted anywhere, and named in a warning when they are set to something, "

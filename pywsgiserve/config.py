@@ -50,6 +50,10 @@ NOT_YET: Mapping[str, str] = {
     "capture_output": WARN,
 }
 
+# What the command does before there is a server; a program does it by itself.
+COMMAND_ONLY = {"config", "wsgi_app", "chdir", "pythonpath", "raw_env"}
+COMMAND_ONLY |= {"check_config", "print_config"}
+
 
 @dataclass(frozen=True)
 class Config:
@@ -531,8 +535,14 @@ class Config:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Config:
-        """Check `settings`; an unknown name is an error with a suggestion."""
+        """Check what run() is given; an unknown name is an error with a suggestion."""
         values = {n: checked(n, v) for n, v in settings.items() if n not in LATER}
+        for name in COMMAND_ONLY & values.keys():
+            if is_set(name, values[name]):
+                raise ConfigError(
+                    f"{name}: for the command line and config files only, "
+                    f"got {settings[name]!r}"
+                )
         idle = [n for n, v in {**settings, **values}.items() if is_ignored(n, v)]
         if idle:
             text = f"not supported yet, ignored: {', '.join(idle)}"

@@ -281,6 +281,26 @@ def test_what_cannot_be_done_yet_is_refused_by_name(name):
         Config.from_settings({name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("config", "gunicorn.conf.py"),
+        ("wsgi_app", "main:app"),
+        ("chdir", "/"),
+        ("pythonpath", "lib"),
+        ("raw_env", "A=1"),
+        ("check_config", True),
+        ("print_config", True),
+    ],
+)
+def test_what_only_the_command_does_is_refused_by_name(name, value):
+    """run() would have to ignore it: the program has been imported already."""
+    with pytest.raises(ConfigError, match=f"^{name}: for the command line"):
+        Config.from_settings({name: value})
+
+    assert Config.from_settings({name: SETTINGS[name].default()})
+
+
 @pytest.mark.parametrize("name", [*NOT_YET, *(n for n in LATER if not LATER[n].hook)])
 def test_its_default_is_taken_without_a_word(name):
     row = SETTINGS[name].default() if name in SETTINGS else LATER[name].default
