@@ -148,7 +148,7 @@ def _wait_until_it_listens(
             socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
             return
         except OSError:
-            time.sleep(0.02)
+            time.sleep(0.02)  # no two servers tell in the same way that they listen
     raise ServerError(f"it did not listen within {patience:g} s: {server.last_words()}")
 
 
@@ -157,7 +157,7 @@ def _stop(server: Server, process: subprocess.Popen[bytes], patience: float) -> 
     _signal(server.processes(), signal.SIGTERM)
     until = time.monotonic() + patience
     while time.monotonic() < until and (process.poll() is None or server.processes()):
-        time.sleep(0.01)
+        time.sleep(0.01)  # most are not our children: there is nothing to wait for
     server.wrapper = False
     _signal(server.processes(), signal.SIGKILL)
     process.wait()
