@@ -2,6 +2,8 @@
 
 Only what Python.h is not needed for. Objects are kept in a folder that the processes
 of pytest-xdist share; a lock lets one of them compile while the others wait.
+
+With PWS_COVERAGE, what GCC builds counts how often each line runs: see tests/run coverage.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ class Toolchain:
 
 
 COMMON = ("-Werror", "-O1", "-g", "-fno-omit-frame-pointer", "-U_FORTIFY_SOURCE")
-GCC = Toolchain("gcc", (*COMMON, *SANITIZE), SANITIZE)
+COUNT = ("-O0", "--coverage", "-fprofile-update=atomic")
+COUNTED = COUNT if os.environ.get("PWS_COVERAGE") else ()
+GCC = Toolchain("gcc", (*COMMON, *SANITIZE, *COUNTED), (*SANITIZE, *COUNTED))
+RACES = Toolchain("gcc", (*COMMON, "-fsanitize=thread"), ("-fsanitize=thread",))
 FUZZ = Toolchain(
     "clang",
     (*COMMON, "-fsanitize=fuzzer-no-link", *SANITIZE),

@@ -1,4 +1,7 @@
-"""The C unit tests: each TEST of tests/c/test_*.c is one test here, under sanitizers."""
+"""The C unit tests: each TEST of tests/c/test_*.c is one test here, under ASan and UBSan.
+
+Files whose tests use threads run a second time, under ThreadSanitizer.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ TESTS = [
     for path in FILES
     for name in re.findall(r"^TEST\((\w+)\)", path.read_text(), re.MULTILINE)
 ]
+THREADED = [path for path in FILES if "pthread_create" in path.read_text()]
 
 PROBE = """
 #include "harness.h"
@@ -29,10 +33,39 @@ TEST(after) { volatile char *p = guarded("abc", 3); CHECK(p[3] == 0); }
 TEST(before) { volatile char *p = guarded_start("abc", 3); CHECK(p[-1] == 0); }
 """
 
+RACE = """
+#include <pthread.h>
+
+#include "harness.h"
+
+static int counter;
+
+static void *
+count(void *unused)
+{
+    counter++;
+    return unused;
+}
+
+TEST(race)
+{
+    pthread_t other;
+
+    CHECK_EQ(pthread_create(&other, NULL, count, NULL), 0);
+    (void)count(NULL);
+    CHECK_EQ(pthread_join(other, NULL), 0);
+}
+"""
+
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return c_build.shared_folder(tmp_path_factory, "c-tests")
+
+
+@pytest.fixture(scope="session")
+def race_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return c_build.shared_folder(tmp_path_factory, "c-races")
 
 
 @pytest.fixture
@@ -43,12 +76,12 @@ def probe(folder: Path, tmp_path: Path) -> Path:
     return c_build.build(c_build.GCC, folder, [source, HARNESS])
 
 
-def build(path: Path, folder: Path) -> Path:
+def build(path: Path, folder: Path, tools: c_build.Toolchain = c_build.GCC) -> Path:
     """The test's program: with each file beside it whose header it includes."""
     headers = re.findall(r'^#include "(\w+)\.h"', path.read_text(), re.MULTILINE)
     beside = [FOLDER / f"{name}.c" for name in headers]
     sources = {HARNESS, *(p for p in beside if p.exists())}
-    return c_build.build(c_build.GCC, folder, [path, *sorted(sources)])
+    return c_build.build(tools, folder, [path, *sorted(sources)])
 
 
 def run(program: Path, *names: str) -> subprocess.CompletedProcess[str]:
@@ -76,6 +109,28 @@ def test_every_c_test_is_shown_here(path: Path, folder: Path) -> None:
 
     here = sum(1 for test in TESTS if test.values[0] == path)
     assert f"{here} passed, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", THREADED, ids=lambda path: path.stem)
+def test_threads_do_not_race(path: Path, race_folder: Path) -> None:
+    program = build(path, race_folder, c_build.RACES)
+
+    done = run(program)
+
+    if done.returncode != 0:
+        pytest.fail(f"{path.name}\n{done.stdout}{done.stderr}", pytrace=False)
+
+
+def test_a_race_is_reported(race_folder: Path) -> None:
+    source = race_folder / "race.c"
+    with c_build.locked(race_folder):
+        source.write_text(RACE)
+    program = c_build.build(c_build.RACES, race_folder, [source, HARNESS])
+
+    done = run(program)
+
+    assert done.returncode != 0
+    assert "ThreadSanitizer: data race" in done.stderr
 
 
 def test_a_failing_check_fails_the_program(probe: Path) -> None:
