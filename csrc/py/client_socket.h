@@ -1,7 +1,9 @@
 /* client_socket.h - gunicorn.socket: the client's socket, made when first asked for.
  *
- * Until then it is an empty shell. Asking for any attribute takes the connection out of
- * the engine for good; the socket is closed when the request ends. */
+ * Until then it is an empty shell. Asking for an attribute that does something takes
+ * the connection out of the engine for good; the socket is closed when the request
+ * ends. What the engine has read beyond the request is lost: no socket can be given it
+ * back. */
 #ifndef PWS_PY_CLIENT_SOCKET_H
 #define PWS_PY_CLIENT_SOCKET_H
 

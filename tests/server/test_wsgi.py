@@ -272,6 +272,16 @@ def test_an_app_can_talk_over_the_connection_it_took(standing):
         assert client.to_end() == b"you said my words\n"
 
 
+def test_what_came_behind_the_request_is_not_in_its_socket(standing):
+    """docs/gunicorn.md promises no more: it was read before the app asked."""
+    with standing("sockets").connect() as client:
+        client.send(b"GET /talk HTTP/1.1\r\nHost: x\r\n\r\ntoo early\n")
+        client.exactly(len(b"your turn\n"))
+        client.send(b"my words\n")
+
+        assert client.to_end() == b"you said my words\n"
+
+
 def test_a_taken_connection_is_closed_though_the_app_keeps_it(standing):
     with standing("sockets").connect() as client:
         client.send(b"GET /keep HTTP/1.1\r\nHost: x\r\n\r\n")
