@@ -11,12 +11,13 @@ from typing import Any
 from pywsgiserve import _core
 from pywsgiserve.config import Config, ConfigError
 from pywsgiserve.server import (
+    AccessLog,
     App,
     NativeConfig,
-    access_log,
     describe,
     log_exception,
     native,
+    only_for_masters,
 )
 
 # Those that are open; a child that somebody forks lets go of them.
@@ -54,10 +55,10 @@ class Server:
         if not callable(app):
             raise ConfigError(f"app: expected a WSGI callable, got {app!r}")
         config = Config.from_settings(settings)
-        if config.workers != 1:
+        for name in only_for_masters(config):
             raise ConfigError(
-                f"workers: a Server has one process, yours, got {config.workers}; "
-                "pywsgiserve.run() can start more"
+                f"{name}: a Server has one process, yours, and no master, "
+                f"got {getattr(config, name)!r}; pywsgiserve.run() can do more"
             )
         self._app = app
         self._home = os.getpid()
@@ -67,8 +68,9 @@ class Server:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         with contextlib.ExitStack() as opened:
-            log_fd = opened.enter_context(access_log(config))
-            self._core = bound(native(config, log_fd))
+            log = AccessLog(config)
+            opened.callback(log.close)
+            self._core = bound(native(config, log.fd))
             opened.callback(self._core.close)
             self._opened = opened.pop_all()
         servers.append(self._core)

@@ -290,8 +290,10 @@ FOR_MASTERS = (
 )
 
 
-def needs_master(config: Config) -> bool:
-    return config.workers > 1 or any(is_set(n, getattr(config, n)) for n in FOR_MASTERS)
+def only_for_masters(config: Config) -> list[str]:
+    """The settings that one process cannot fulfil."""
+    several = ["workers"] if config.workers > 1 else []
+    return several + [n for n in FOR_MASTERS if is_set(n, getattr(config, n))]
 
 
 def run(app: App, **settings: Any) -> None:
@@ -306,7 +308,7 @@ def run(app: App, **settings: Any) -> None:
     if not callable(app):
         raise ConfigError(f"app: expected a WSGI callable, got {app!r}")
     config = Config.from_settings(settings)
-    if needs_master(config):
+    if only_for_masters(config):
         serve_with_workers(app, config)
     else:
         serve_here(app, config)

@@ -287,7 +287,7 @@ pws_inline_serve(pws_lane *lane)
             break;
         }
         x = pws_engine_next(e);
-        if (x == NULL && should_end(e, stop, graceful_ms, &end_ms)) {
+        if (x == NULL && should_end(e, orders)) {
             pws_lease_drop(&e->lease); /* what was handed back was the last one */
             break;
         }
