@@ -20,6 +20,10 @@ ENABLED = os.environ.get("PWS_SANITIZE") == "1"
 # copy of tests/ with no package beside it, so that nothing wins over PYTHONPATH.
 TREE = Path(os.environ.get("PWS_SANITIZE_TREE", ROOT / "build" / "sanitize" / "lib"))
 
+# A forked interpreter makes its locks anew, and the parent's cannot be freed there
+# (_PyThread_at_fork_reinit). None of our code makes such locks.
+LEAKS_OF_CPYTHON = Path(__file__).with_name("lsan.supp")
+
 
 @functools.cache
 def runtime() -> str:
@@ -44,6 +48,7 @@ def server_env(base_env: Mapping[str, str]) -> dict[str, str]:
             "LD_PRELOAD": runtime(),
             "PYTHONMALLOC": "malloc",
             "ASAN_OPTIONS": "detect_leaks=1" + symbols,
+            "LSAN_OPTIONS": f"suppressions={LEAKS_OF_CPYTHON}:print_suppressions=0",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1" + symbols,
             "PYTHONPATH": os.pathsep.join(paths),
         }

@@ -50,6 +50,21 @@ def test_a_leak_is_reported(tmp_path: Path) -> None:
     assert sanitizer.reports(done.stderr)
 
 
+@needs_sanitizer
+@pytest.mark.parametrize(("code", "status"), [("pass", 0), (LEAK, 1)])
+def test_a_forked_process_is_looked_at_too(
+    tmp_path: Path, code: str, status: int
+) -> None:
+    """What CPython itself leaves behind by a fork is no leak of ours."""
+    end = "os.WEXITSTATUS(os.wait()[1]) != 0"
+    fork = f"import os, sys\nif os.fork(): sys.exit({end})\n{code}"
+
+    done = run(fork, tmp_path)
+
+    assert done.returncode == status, done.stderr
+    assert bool(sanitizer.reports(done.stderr)) == bool(status)
+
+
 def test_reports_are_found_among_other_lines() -> None:
     stderr = "ok\na.c:3:1: runtime error: shift\n==1==ERROR: LeakSanitizer: x\nbye\n"
 
