@@ -35,6 +35,7 @@ SOCKET_IO = "recv|recvfrom|recvmsg|recvmmsg|send|sendto|sendmsg|sendmmsg|sendfil
 VECTOR_IO = "readv|writev|preadv|pwritev|splice"
 SOCKET_IO_ELSEWHERE = {
     # file: (call, ...), each with the reason why it is no client's bytes
+    "base/sink.c": ("send",),  # Where stderr is a socket: MSG_DONTWAIT.
     "proc/systemd.c": ("sendto", "sendmsg"),  # The notification to systemd.
 }
 
