@@ -6,17 +6,15 @@ import atexit
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pywsgiserve import _core
+from pywsgiserve import _core, logs
 from pywsgiserve._version import __version__
 from pywsgiserve.config import Config, ConfigError, is_set
 from pywsgiserve.hooks import (
@@ -87,7 +85,9 @@ def spool_directory(config: Config) -> str | None:
     try:
         return tempfile.gettempdir()
     except FileNotFoundError:
-        log("WARNING", "No directory is writable: long bodies are kept in memory.")
+        logs.line(
+            "WARNING", "No directory is writable: long bodies are kept in memory."
+        )
         return None
 
 
@@ -175,7 +175,7 @@ class AccessLog:
         try:
             fd = self._open(self._path)
         except OSError as error:
-            log(
+            logs.line(
                 "ERROR",
                 f"accesslog: {self._path!r}: {error.strerror}; it stays as it is",
             )
@@ -191,19 +191,10 @@ class AccessLog:
             self.fd = -1
 
 
-def log(level: str, text: str) -> None:
-    """One record of the error log, in Gunicorn's format, in one write."""
-    if sys.stderr is None:
-        return
-    now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        sys.stderr.write(f"[{now}] [{os.getpid()}] [{level}] {text}\n")
-        sys.stderr.flush()
-
-
 def log_exception(text: str, error: BaseException) -> None:
     """The core calls this with whatever an app has raised."""
-    log("ERROR", text + "\n" + "".join(traceback.format_exception(error)).rstrip())
+    lines = "".join(traceback.format_exception(error)).rstrip()
+    logs.line("ERROR", f"{text}\n{lines}")
 
 
 # The servers of this process that run now; a child that an app forks lets go of them.
@@ -248,12 +239,12 @@ def stopping_signals(server: _core.Server) -> Iterator[None]:
 
     def on_term(signum: int, frame: object) -> None:
         server.stop(graceful=True)
-        log("INFO", "Handling signal: term")
+        logs.line("INFO", "Handling signal: term")
 
     def on_int(signum: int, frame: object) -> None:
         server.stop(graceful=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        log("INFO", "Handling signal: int")
+        logs.line("INFO", "Handling signal: int")
 
     previous = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, on_term),
@@ -338,8 +329,9 @@ def end_process(code: int) -> NoReturn:
 
 def serve_here(app: App, config: Config) -> None:
     """Bind, serve until a signal says otherwise, close."""
+    logs.open_stderr()
     access_log = AccessLog(config)
-    worker = Worker(1, config, Log(log))
+    worker = Worker(1, config, Log(logs.line))
     worker.pid = os.getpid()
     worker.wsgi = app
     try:
@@ -359,9 +351,10 @@ def serve(app: App, config: NativeConfig) -> None:
     try:
         with stopping_signals(server):
             where = ",".join(describe(address) for address in server.addresses)
-            log("INFO", f"Listening at: {where} ({os.getpid()})")
+            logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
             server.serve(app)
-        log("INFO", "Shutting down")
+        logs.line("INFO", "Shutting down")
     finally:
         running.remove(server)
         server.close()
+        _core.log_flush()

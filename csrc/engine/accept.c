@@ -153,8 +153,8 @@ pws_accept_event(pws_engine *e, uint64_t key)
     }
     if (rc < 0) {
         if (!e->accept_failing) {
-            pws_log(PWS_LOG_ERROR, "accept: %s (fd %d); trying again", strerror(errno),
-                    l->fd);
+            pws_log_limited(PWS_LOG_RESOURCES, PWS_LOG_ERROR,
+                            "accept: %s (fd %d); trying again", strerror(errno), l->fd);
         }
         e->accept_failing = true;
         pws_accept_stop(e, false);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "proto/target.h"
 
 #define BUFFER_SIZE (64u * 1024)
@@ -160,33 +161,13 @@ put(line *l, pws_slice s)
     }
 }
 
-static bool
-needs_escape(unsigned char c)
-{
-    return c < 0x20 || c == 0x7f || c == '"' || c == '\\';
-}
-
 static void
 put_escaped(line *l, pws_slice s)
 {
-    static const char hex[] = "0123456789abcdef";
-
     if (s.len > VALUE_MAX) {
         s.len = VALUE_MAX;
     }
-    for (size_t i = 0; i < s.len && l->end - l->at >= 4; i++) {
-        unsigned char c = (unsigned char)s.at[i];
-
-        if (needs_escape(c)) {
-            *l->at++ = '\\';
-            *l->at++ = 'x';
-            *l->at++ = hex[c >> 4];
-            *l->at++ = hex[c & 15];
-        }
-        else {
-            *l->at++ = (char)c;
-        }
-    }
+    l->at += pws_escape(l->at, (size_t)(l->end - l->at), s, PWS_ESCAPE_QUOTES);
 }
 
 /* A value, or "-" for an empty one. */

@@ -1,9 +1,9 @@
 /* access_log.h - a line for each response, in a format compiled once.
  *
- * Control bytes, '"', '\' and DEL in values are escaped as
- * \xHH, so that no client can forge a line. Lines are collected in a buffer and written
- * in one go, whole lines only; pipes get at most PIPE_BUF bytes a write. A log belongs
- * to one engine and is used under its lease. */
+ * Values are escaped as base/escape.h has it, with quotes, so that no client can forge
+ * a line. Lines are collected in a buffer and written in one go, whole lines only;
+ * pipes get at most PIPE_BUF bytes a write. A log belongs to one engine and is used
+ * under its lease. */
 #ifndef PWS_ENGINE_ACCESS_LOG_H
 #define PWS_ENGINE_ACCESS_LOG_H
 

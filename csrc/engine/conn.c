@@ -144,8 +144,9 @@ refuse(pws_engine *e, pws_conn *c, int status)
     char host[PWS_HOST_ROOM];
 
     pws_peer_host(&c->peer, host);
-    pws_log(PWS_LOG_WARNING, "Invalid request from ip=%s: %s", host,
-            x->request.refusal != NULL ? x->request.refusal : pws_reason(status));
+    pws_log_limited(
+        PWS_LOG_REFUSED, PWS_LOG_WARNING, "Invalid request from ip=%s: %s", host,
+        x->request.refusal != NULL ? x->request.refusal : pws_reason(status));
     x->answer = PWS_ANSWER_NONE;
     atomic_store_explicit(&x->claim, PWS_CLAIM_NONE, memory_order_relaxed);
     if (x->out.block == NULL) {

@@ -71,7 +71,8 @@ pws_conn_poll(pws_engine *e, pws_conn *c)
     }
     if (pws_poller_add_conn(&e->poller, c->fd,
                             (uint64_t)c->generation << 32 | c->slot) < 0) {
-        pws_log(PWS_LOG_ERROR, "epoll_ctl: cannot watch fd %d", c->fd);
+        pws_log_limited(PWS_LOG_RESOURCES, PWS_LOG_ERROR,
+                        "epoll_ctl: cannot watch fd %d", c->fd);
         return -1;
     }
     c->polled = true;

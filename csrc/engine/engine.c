@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "engine/accept.h"
 #include "engine/intake.h"
 
@@ -313,18 +314,23 @@ next_due_ms(const pws_engine *e)
     return wait_ms;
 }
 
-/* Lines of the access log do not wait for more than a second, nor for the next event.
- */
 static int
-tick_log(pws_engine *e, int timeout_ms)
+sooner(int a_ms, int b_ms)
 {
-    int log_ms;
+    return b_ms < 0 || (a_ms >= 0 && a_ms < b_ms) ? a_ms : b_ms;
+}
 
+/* Lines of the access log do not wait for more than a second, nor for the next event;
+ * neither does what the error log has left out. */
+static int
+tick_logs(pws_engine *e, int timeout_ms)
+{
+    timeout_ms = sooner(pws_log_tick(e->clock.now_ms), timeout_ms);
     if (e->config->access_log == NULL) {
         return timeout_ms;
     }
-    log_ms = pws_access_log_tick(e->config->access_log, e->clock.now_ms);
-    return log_ms >= 0 && (timeout_ms < 0 || log_ms < timeout_ms) ? log_ms : timeout_ms;
+    return sooner(pws_access_log_tick(e->config->access_log, e->clock.now_ms),
+                  timeout_ms);
 }
 
 /* A new batch, waited for when there is nothing else to do. */
@@ -345,7 +351,7 @@ fetch_batch(pws_engine *e, int timeout_ms)
             timeout_ms = due_ms;
         }
     }
-    timeout_ms = tick_log(e, timeout_ms);
+    timeout_ms = tick_logs(e, timeout_ms);
     if (pws_poller_wait(&e->poller, timeout_ms) < 0) {
         return -1;
     }

@@ -309,7 +309,7 @@ int
 pws_exchange_own_files(pws_exchange *x)
 {
     if (pws_output_own_files(&x->out) < 0) {
-        pws_log(PWS_LOG_ERROR, "dup: %s", strerror(errno));
+        pws_log_limited(PWS_LOG_RESOURCES, PWS_LOG_ERROR, "dup: %s", strerror(errno));
         pws_output_clear(&x->out);
         pws_exchange_cut(x);
         return PWS_IO_ERROR;

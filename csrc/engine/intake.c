@@ -171,10 +171,11 @@ static int
 storage_failed(pws_exchange *x, int status)
 {
     if (status != 413) {
-        pws_log(PWS_LOG_ERROR, "Cannot store a request body in %s: %s",
-                x->engine->bodies.spool_dir != NULL ? x->engine->bodies.spool_dir
-                                                    : "memory",
-                strerror(errno));
+        pws_log_limited(
+            PWS_LOG_STORAGE, PWS_LOG_ERROR, "Cannot store a request body in %s: %s",
+            x->engine->bodies.spool_dir != NULL ? x->engine->bodies.spool_dir
+                                                : "memory",
+            strerror(errno));
     }
     return pws_refuse(&x->request, status,
                       status == 413 ? "body too large for memory, and no tmp_upload_dir"

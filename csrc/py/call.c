@@ -15,7 +15,7 @@ pws_call_log_exception(pws_lane *lane, const char *what)
     if (traceback != NULL) {
         (void)PyException_SetTraceback(value, traceback);
     }
-    text = PyUnicode_DecodeLatin1(what, (Py_ssize_t)strlen(what), NULL);
+    text = PyUnicode_DecodeUTF8(what, (Py_ssize_t)strlen(what), "backslashreplace");
     if (text != NULL && value != NULL) {
         result = PyObject_CallFunctionObjArgs(lane->config->log_exception, text, value,
                                               NULL);
@@ -30,19 +30,50 @@ pws_call_log_exception(pws_lane *lane, const char *what)
     Py_XDECREF(traceback);
 }
 
+/* "GET /path", not longer than a line of a log should be. */
+#define NAME_ROOM 960
+
+static const char *
+name_request(const pws_request *req, char name[NAME_ROOM])
+{
+    pws_slice method = pws_request_slice(req, req->method);
+    pws_slice target = pws_request_slice(req, req->target);
+
+    PyOS_snprintf(name, NAME_ROOM, "%.*s %.*s", method.len < 32 ? (int)method.len : 32,
+                  method.at, target.len < 900 ? (int)target.len : 900, target.at);
+    return name;
+}
+
 /* "Error handling request GET /path", as Gunicorn says it. */
 static void
 log_failure(pws_lane *lane)
 {
-    const pws_request *req = &lane->x->request;
-    pws_slice method = pws_request_slice(req, req->method);
-    pws_slice target = pws_request_slice(req, req->target);
-    char text[1024];
+    char name[NAME_ROOM], text[NAME_ROOM + 32];
 
-    PyOS_snprintf(text, sizeof(text), "Error handling request %.*s %.*s",
-                  method.len < 32 ? (int)method.len : 32, method.at,
-                  target.len < 900 ? (int)target.len : 900, target.at);
+    PyOS_snprintf(text, sizeof(text), "Error handling request %s",
+                  name_request(&lane->x->request, name));
     pws_call_log_exception(lane, text);
+}
+
+/* Whether the exception is only what a client did to its body, passed on by the app.
+ * Then there is nothing to find in a traceback, and the client could have many. */
+static bool
+is_the_clients(const pws_exchange *x)
+{
+    return x->body_status != 0 && PyErr_ExceptionMatches(PyExc_OSError);
+}
+
+static void
+log_client(const pws_exchange *x)
+{
+    char name[NAME_ROOM];
+
+    PyErr_Clear();
+    pws_log_limited(PWS_LOG_CUT, PWS_LOG_WARNING, "%s: %s",
+                    name_request(&x->request, name),
+                    x->request.refusal != NULL ? x->request.refusal
+                    : x->body_status == 408    ? "the client sends no more"
+                                               : "the client has gone");
 }
 
 /* Whatever the app did wrong becomes a log entry and, when nothing was sent, a 500;
@@ -54,7 +85,12 @@ fail(pws_lane *lane)
     pws_exchange *x = lane->x;
     int status = x->body_status != 0 ? x->body_status : 500;
 
-    log_failure(lane);
+    if (is_the_clients(x)) {
+        log_client(x);
+    }
+    else {
+        log_failure(lane);
+    }
     if (!pws_exchange_refuse(x, status) && x->answer == PWS_ANSWER_STARTED) {
         pws_exchange_cut(x);
     }

@@ -5,6 +5,7 @@
 #include "py/file_wrapper.h"
 #include "py/input.h"
 #include "py/listeners.h"
+#include "py/log.h"
 #include "py/master.h"
 #include "py/process.h"
 #include "py/server.h"
@@ -110,7 +111,10 @@ execute(PyObject *self)
         PyModule_AddType(self, module->master_type) < 0) {
         return -1;
     }
-    return PyModule_AddType(self, module->pidfile_type);
+    if (PyModule_AddType(self, module->pidfile_type) < 0) {
+        return -1;
+    }
+    return PyModule_AddFunctions(self, pws_log_methods);
 }
 
 static int

@@ -374,10 +374,10 @@ report_length(const pws_exchange *x, bool is_short)
     pws_slice target = pws_request_slice(&x->request, x->request.target);
 
     if (is_short || x->overrun) {
-        pws_log(PWS_LOG_ERROR,
-                "%.*s %.*s: the app's body is %s than its Content-Length",
-                (int)method.len, method.at, (int)target.len, target.at,
-                is_short ? "shorter" : "longer");
+        pws_log_limited(PWS_LOG_LENGTH, PWS_LOG_ERROR,
+                        "%.*s %.*s: the app's body is %s than its Content-Length",
+                        (int)method.len, method.at, (int)target.len, target.at,
+                        is_short ? "shorter" : "longer");
     }
 }
 

@@ -87,6 +87,10 @@ TEST(what_could_forge_a_line_is_escaped)
                "/\\x0a\\x22\\x5c\\x00\\x7f\\x1b\n");
     check_line("%(a)s", GET("/", "User-Agent: a\"b\\c\td\r\n"),
                "a\\x22b\\x5cc\\x09d\n");
+    check_line("%(a)s", GET("/", "User-Agent: \xc2\x9b \x9b \xff\r\n"),
+               "\\xc2\\x9b \\x9b \\xff\n");
+    check_line("%(a)s", GET("/", "User-Agent: \xc3\xa4\xe2\x82\xac\r\n"),
+               "\xc3\xa4\xe2\x82\xac\n");
 }
 
 TEST(the_user_of_basic_credentials_is_written)

@@ -1,12 +1,9 @@
-/* Slices, the clock, and what a log line may hold. */
-#include <errno.h>
+/* Slices and the clock. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/slice.h"
 #include "harness.h"
 
@@ -131,118 +128,4 @@ TEST(dates_are_imf_fixdates)
         pws_http_date(dst, cases[i].at);
         CHECK(memcmp(dst, cases[i].want, PWS_HTTP_DATE_LEN) == 0);
     }
-}
-
-static int log_pipe[2];
-
-static void
-open_log(pws_log_level level)
-{
-    CHECK(pipe(log_pipe) == 0);
-    pws_log_open(log_pipe[1], level);
-}
-
-/* All that was logged; "%" stands for time and process. */
-static pws_slice
-close_log(void)
-{
-    static char text[70000];
-    char expected[64];
-    ssize_t n;
-    size_t len = 0;
-    pws_slice s;
-
-    pws_log_open(2, PWS_LOG_INFO);
-    close(log_pipe[1]);
-    while ((n = read(log_pipe[0], text + len, sizeof(text) - len)) > 0) {
-        len += (size_t)n;
-    }
-    close(log_pipe[0]);
-    s = (pws_slice){text, len};
-    if (len == 0) {
-        return s;
-    }
-    /* [2026-01-31 12:00:00 +0000] [PID] */
-    snprintf(expected, sizeof(expected), "] [%ld] ", (long)getpid());
-    CHECK(len > 26 + strlen(expected));
-    CHECK(text[0] == '[' && text[5] == '-' && text[8] == '-' && text[11] == ' ');
-    CHECK(text[14] == ':' && text[17] == ':' && text[20] == ' ' && text[26] == ']');
-    CHECK(memcmp(text + 26, expected, strlen(expected)) == 0);
-    s.at += 26 + strlen(expected);
-    s.len -= 26 + strlen(expected);
-    return s;
-}
-
-TEST(a_log_line_is_one_line)
-{
-    pws_slice line;
-
-    open_log(PWS_LOG_DEBUG);
-    pws_log(PWS_LOG_ERROR, "from %s:%d", "1.2.3.4", 5);
-    line = close_log();
-    CHECK_BYTES(line.at, line.len, "[ERROR] from 1.2.3.4:5\n");
-}
-
-TEST(levels_have_their_names)
-{
-    static const char *const names[] = {"[DEBUG] x\n", "[INFO] x\n", "[WARNING] x\n",
-                                        "[ERROR] x\n", "[CRITICAL] x\n"};
-
-    for (int level = PWS_LOG_DEBUG; level <= PWS_LOG_CRITICAL; level++) {
-        open_log(PWS_LOG_DEBUG);
-        pws_log((pws_log_level)level, "x");
-        CHECK(pws_slice_eq(close_log(), pws_slice_of(names[level])));
-    }
-}
-
-TEST(lines_below_the_level_are_not_written)
-{
-    pws_slice line;
-
-    open_log(PWS_LOG_WARNING);
-    pws_log(PWS_LOG_INFO, "no");
-    CHECK_EQ(close_log().len, 0);
-    open_log(PWS_LOG_WARNING);
-    pws_log(PWS_LOG_WARNING, "yes");
-    line = close_log();
-    CHECK_BYTES(line.at, line.len, "[WARNING] yes\n");
-}
-
-TEST(controls_are_escaped_in_a_log_line)
-{
-    pws_slice line;
-
-    open_log(PWS_LOG_INFO);
-    pws_log(PWS_LOG_INFO, "%s", "a\r\n[forged]\x1b[2J\x7f\tb\x01");
-    line = close_log();
-    CHECK_BYTES(line.at, line.len, "[INFO] a\\x0d\\x0a[forged]\\x1b[2J\\x7f\tb\\x01\n");
-}
-
-TEST(a_long_log_line_is_cut)
-{
-    char text[5001];
-    pws_slice line;
-
-    memset(text, '\n', 5000);
-    text[5000] = '\0';
-    open_log(PWS_LOG_INFO);
-    pws_log(PWS_LOG_INFO, "%s", text);
-    line = close_log();
-    CHECK_EQ(line.len, 7 + 4 * 4000 + 4);
-    CHECK(memcmp(line.at + line.len - 8, "\\x0a...\n", 8) == 0);
-
-    text[4000] = '\0';
-    open_log(PWS_LOG_INFO);
-    pws_log(PWS_LOG_INFO, "%s", text);
-    line = close_log();
-    CHECK_EQ(line.len, 7 + 4 * 4000 + 1);
-}
-
-TEST(a_log_that_cannot_be_written_is_no_error)
-{
-    pws_log_open(-1, PWS_LOG_INFO);
-    errno = EDOM;
-    pws_log(PWS_LOG_ERROR, "x");
-    CHECK_EQ(errno, EDOM);
-    pws_log_open(2, PWS_LOG_INFO);
 }
