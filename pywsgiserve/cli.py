@@ -56,9 +56,8 @@ def print_config(loaded: Loaded) -> None:
 
 
 def command(argv: Sequence[str]) -> int:
-    from pywsgiserve import app, master, sources
+    from pywsgiserve import app, logs, master, sources
     from pywsgiserve.checks import ConfigError
-    from pywsgiserve.server import log
 
     start = master.Place.here()
 
@@ -73,7 +72,7 @@ def command(argv: Sequence[str]) -> int:
         start.enter()
         loaded = sources.load(argv)
         for warning in loaded.warnings:
-            log("WARNING", warning)
+            logs.line("WARNING", warning)
         return prepare(loaded)
 
     loaded = sources.load(argv)

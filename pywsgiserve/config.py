@@ -45,9 +45,6 @@ NOT_YET: Mapping[str, str] = {
     "threads": REFUSE,
     "preload_app": REFUSE,
     "reuse_port": WARN,
-    "errorlog": WARN,
-    "loglevel": WARN,
-    "capture_output": WARN,
 }
 
 # What the command does before there is a server; a program does it by itself.

@@ -8,10 +8,9 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from pywsgiserve import _core
+from pywsgiserve import _core, logs
 from pywsgiserve.config import Config, ConfigError
 from pywsgiserve.server import (
-    AccessLog,
     App,
     NativeConfig,
     describe,
@@ -68,9 +67,12 @@ class Server:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         with contextlib.ExitStack() as opened:
-            log = AccessLog(config)
-            opened.callback(log.close)
-            self._core = bound(native(config, log.fd))
+            logs.open(config)
+            access_fd = -1
+            if config.accesslog is not None:
+                access_fd = logs.target(config, "accesslog", 1).open()
+                opened.callback(os.close, access_fd)
+            self._core = bound(native(config, access_fd))
             opened.callback(self._core.close)
             self._opened = opened.pop_all()
         servers.append(self._core)

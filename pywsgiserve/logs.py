@@ -1,18 +1,109 @@
-"""The error log, for Python code: the same lines in the same place as those of the core."""
+"""The logs as Python sees them: files, and who writes into them in which format.
+
+The error log has one sink, in the core (csrc/base/log.c). What the core has to say, what
+this package has, the loggers `gunicorn.error` and `pywsgiserve.error`, `wsgi.errors` and,
+with capture_output, stdout and stderr: all of it comes out there.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging  # Some 2 ms, that any app spends anyway.
 import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pywsgiserve import _core
+from pywsgiserve.checks import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from pywsgiserve.config import Config
 
 # As the core counts them.
 LEVELS = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 4}
+
+# Names of streams that are there already; some cannot be opened by name (a socket).
+STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+LOGGERS = ("gunicorn.error", "pywsgiserve.error")
+FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+DATE_FORMAT = "[%Y-%m-%d %H:%M:%S %z]"
+CONTROLS = {
+    code: f"\\x{code:02x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if chr(code) not in "\t\n"
+}
 
 
 def line(level: str, text: str) -> None:
     """One record in Gunicorn's format. Further lines of `text` stay lines."""
     _core.log_record(LEVELS[level], text)
+
+
+# Streams and loggers
+
+
+class Sink(io.RawIOBase):
+    """What is written goes into the error log as it is."""
+
+    name = "<error log>"
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        _core.log_text(data)
+        return memoryview(data).nbytes
+
+
+class Errors(io.TextIOWrapper):
+    """`wsgi.errors`: text for the error log, a line at a time. It cannot be closed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Sink(),  # Raw is enough: each write is complete.
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+    def close(self) -> None:
+        self.flush()
+
+
+class Formatter(logging.Formatter):
+    """Lines as the core writes them, no controls in them."""
+
+    def __init__(self) -> None:
+        super().__init__(FORMAT, DATE_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(CONTROLS)
+
+
+errors = Errors()
+handler = logging.StreamHandler(errors)
+handler.setFormatter(Formatter())
+
+
+def install_loggers(level: str) -> None:
+    """Let apps log with Gunicorn's logger, or borrow its handlers, as they do.
+
+    The server itself does not log through it: an app's logging config may disable it.
+    """
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.propagate = False
+        if handler not in logger.handlers:
+            logger.addHandler(handler)
+
+
+# Descriptors and files
 
 
 def fill_standard_descriptors() -> None:
@@ -27,7 +118,147 @@ def fill_standard_descriptors() -> None:
     os.close(fd)
 
 
-def open_stderr() -> None:
-    """Log to what is stderr now, whatever an app does to descriptor 2 later."""
+@dataclass(frozen=True)
+class Target:
+    """Where a log goes: to a stream that is there, or to a file."""
+
+    setting: str
+    stream: int | None
+    path: str  # Absolute: it is opened again from wherever the app has gone.
+    owner: tuple[int, int]
+
+    def open(self) -> int:
+        """A descriptor of the caller's; `ConfigError` when there can be none."""
+        try:
+            return os.dup(self.stream) if self.stream is not None else self.open_file()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.setting}: cannot write to {self.path!r}: {error.strerror}"
+            ) from None
+
+    def open_file(self) -> int:
+        """A file made here is its owner's, who may have to open it again. One that was
+        there is left as it is: the name may be a link to anything."""
+        # Not to wait for the reader of a named pipe. Nothing, where it is a file.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
+        try:
+            fd = os.open(self.path, flags | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return os.open(self.path, flags, 0o644)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(fd, *self.owner)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+
+def target(config: Config, setting: str, dash: int) -> Target:
+    path = getattr(config, setting)
+    user, group = (-1 if i is None else i for i in (config.user, config.group))
+    if path == "-":
+        return Target(setting, dash, path, (user, group))
+    return Target(setting, STREAMS.get(path), os.path.abspath(path), (user, group))
+
+
+def capture_output(fd: int) -> None:
+    """Let what is printed go to `fd`, each line when it is complete."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError):
+                stream.flush()
+            stream.reconfigure(line_buffering=True)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+
+
+class Logs:
+    """The logs of this process, as they are open now."""
+
+    def __init__(self) -> None:
+        self.error: Target | None = None
+        self.level = LEVELS["INFO"]
+        self.capture = False
+        self.access: Target | None = None
+        self.access_fd = -1
+
+    def connect_error(self, error: Target) -> None:
+        fd = error.open()
+        try:
+            _core.log_open(fd, self.level)
+            if self.capture:
+                capture_output(fd)
+        finally:
+            os.close(fd)
+
+    def connect_access(self, access: Target) -> None:
+        """The descriptor keeps its number."""
+        fd = access.open()
+        if self.access_fd < 0:
+            self.access_fd = fd
+        else:
+            os.dup2(fd, self.access_fd, inheritable=False)
+            os.close(fd)
+
+
+opened = Logs()
+
+
+def open(config: Config) -> None:
+    """Open the error log as the settings have it, and the loggers of Python code.
+
+    `ConfigError` when it cannot be written: then it goes on where it went. To be called
+    before anything opens sockets or imports the app, and again whenever the settings or
+    the descriptors 0 to 2 have changed.
+    """
     fill_standard_descriptors()
-    _core.log_open(2, LEVELS["INFO"])
+    error = target(config, "errorlog", 2)
+    opened.level = LEVELS[config.loglevel.upper()]
+    # Gunicorn captures nothing where the log is stderr anyway.
+    opened.capture = config.capture_output and config.errorlog != "-"
+    opened.connect_error(error)
+    opened.error = error
+    install_loggers(config.loglevel.upper())
+
+
+def open_access(config: Config) -> int:
+    """Open the access log; returns its descriptor, -1 where there is none.
+
+    The descriptor stays the same until `close()`, also when the file is opened again.
+    """
+    if config.accesslog is None:
+        close_access()
+        return -1
+    access = target(config, "accesslog", 1)
+    opened.connect_access(access)
+    opened.access = access
+    return opened.access_fd
+
+
+def reopen() -> None:
+    """Open the files again: they were renamed. A log whose file cannot be opened goes on
+    in the old one, and says so."""
+    for connect, log in (
+        (opened.connect_error, opened.error),
+        (opened.connect_access, opened.access),
+    ):
+        try:
+            if log is not None:
+                connect(log)
+        except ConfigError as problem:
+            line("ERROR", f"{problem}; going on with the old file")
+
+
+def close_access() -> None:
+    if opened.access_fd >= 0:
+        os.close(opened.access_fd)
+    opened.access_fd = -1
+    opened.access = None
+
+
+def close() -> None:
+    """At the end: say what was left out, let go of the access log."""
+    errors.flush()
+    _core.log_flush()
+    close_access()

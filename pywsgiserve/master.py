@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pywsgiserve import _core
+from pywsgiserve import _core, logs
 from pywsgiserve._version import __version__
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config
 from pywsgiserve.hooks import Log, Worker
-from pywsgiserve.server import AccessLog, App, describe, log, log_exception, native
+from pywsgiserve.server import App, describe, log_exception, native
 from pywsgiserve.worker import Life
 
 PROGRAM = "pywsgiserve"
@@ -54,7 +54,6 @@ class Generation:
 
     config: Config
     load_app: LoadApp
-    access_log: AccessLog
     place: Place
 
 
@@ -138,6 +137,7 @@ def silence() -> None:
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(null, 2)
     os.close(null)
+    logs.reopen()  # A log that was stderr has kept the old one.
 
 
 class Arbiter:
@@ -149,7 +149,7 @@ class Arbiter:
         self._reread = reread
         self._listeners: _core.Listeners | None = None
         self.next_worker: Worker | None = None
-        self.log = Log(log)
+        self.log = Log(logs.line)
         self.pid = self.master_pid = os.getpid()
         self.master_name = "Master"
         self.num_workers = first.config.workers
@@ -213,21 +213,19 @@ class Arbiter:
             if self._reread is not None:
                 config, load_app = self._reread()
             owner(config)
-            new = Generation(
-                self._keep_fixed(config), load_app, AccessLog(config), Place.here()
-            )
+            new = Generation(self._keep_fixed(config), load_app, Place.here())
+            open_logs(new.config)
         except (Exception, SystemExit) as error:
             place.enter()
+            open_logs_again(self.cfg)
             if isinstance(error, ConfigError):
                 details = f"\n{error.details}" if error.details else ""
-                log("ERROR", f"Reload failed: {error}{details}")
+                logs.line("ERROR", f"Reload failed: {error}{details}")
             else:
                 log_exception("Reload failed", error)
             return None
         if self._before is None:
             self._before = self._generation
-        else:
-            self._generation.access_log.close()
         self._generation = new
         self.num_workers = new.config.workers
         return timing(new.config)
@@ -236,7 +234,7 @@ class Arbiter:
         fixed = {n: getattr(self.cfg, n) for n in FIXED}
         for name, value in fixed.items():
             if getattr(config, name) != value:
-                log(
+                logs.line(
                     "WARNING",
                     f"{name}: changed, which needs a restart: {value!r} stays",
                 )
@@ -246,20 +244,19 @@ class Arbiter:
         if self._before is None:
             return
         if kept:
-            log("INFO", f"Workers are ready: {self.cfg.workers}")
-            self._before.access_log.close()
+            logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
         else:
-            self._generation.access_log.close()
             self._generation = self._before
             self._generation.place.enter()
+            open_logs_again(self.cfg)
             self.num_workers = self.cfg.workers
         self._before = None
 
     def reopen(self) -> None:
-        self._generation.access_log.reopen()
+        logs.reopen()
 
     def started(self) -> None:
-        log("INFO", f"Workers are ready: {self.cfg.workers}")
+        logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
         self.outcome.tell(0)
 
     def stopping(self) -> None:
@@ -288,15 +285,29 @@ class Arbiter:
                 log_exception("Exception in on_exit hook", error)
 
 
+def open_logs(config: Config) -> None:
+    """Error log and access log; this process writes to the first one only."""
+    logs.open(config)
+    logs.open_access(config)
+
+
+def open_logs_again(config: Config) -> None:
+    """They were open like this before."""
+    try:
+        open_logs(config)
+    except ConfigError as error:
+        logs.line("ERROR", str(error))
+
+
 def timing(config: Config) -> tuple[int, float, float]:
     return config.workers, config.timeout, config.graceful_timeout
 
 
 def end(arbiter: Arbiter, reason: str | None) -> None:
     level = "INFO" if reason is None else "ERROR"
-    log(level, "Shutting down: Master")
+    logs.line(level, "Shutting down: Master")
     if reason is not None:
-        log(level, f"Reason: {reason}")
+        logs.line(level, f"Reason: {reason}")
 
 
 def supervise(arbiter: Arbiter, pidfile: _core.Pidfile | None) -> int:
@@ -305,8 +316,8 @@ def supervise(arbiter: Arbiter, pidfile: _core.Pidfile | None) -> int:
     sockets = arbiter.listen()
     try:
         where = ",".join(describe(address) for address in arbiter.address)
-        log("INFO", f"Listening at: {where} ({os.getpid()})")
-        log("INFO", f"Using worker: {arbiter.cfg.worker_class}")
+        logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
+        logs.line("INFO", f"Using worker: {arbiter.cfg.worker_class}")
         arbiter.call("when_ready")
         set_title("master", arbiter.cfg)
         core = _core.Master(arbiter)
@@ -335,7 +346,6 @@ def work(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
         core=core,
         listeners=sockets,
         load_app=arbiter.generation.load_app,
-        access_log=arbiter.generation.access_log,
         owner=owner(worker.cfg),
         on_ready=silence if daemon_starts else None,
     )
@@ -353,8 +363,9 @@ def serve(config: Config, load_app: LoadApp, reread: Reread | None = None) -> in
         if code is not None:
             return code
     owner(config)
-    log("INFO", f"Starting {PROGRAM} {__version__}")
-    first = Generation(config, load_app, AccessLog(config), Place.here())
+    open_logs(config)
+    logs.line("INFO", f"Starting {PROGRAM} {__version__}")
+    first = Generation(config, load_app, Place.here())
     arbiter = Arbiter(first, reread)
     arbiter.outcome = Outcome(status_fd)
     pidfile = pid_file(config.pidfile) if config.pidfile else None

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 import threading
 import traceback
@@ -71,6 +72,7 @@ class NativeConfig:
     max_requests: int
     before_request: BeforeRequest | None
     after_request: AfterRequest | None
+    errors: Any
 
 
 def up_to(value: int, most: int) -> int:
@@ -137,58 +139,8 @@ def native(
         max_requests=0 if worker is None else worker.max_requests,
         before_request=None if worker is None else before_request(worker),
         after_request=None if worker is None else after_request(worker),
+        errors=logs.errors,
     )
-
-
-class AccessLog:
-    """The access log as a descriptor, -1 for none; the file is opened for its writer."""
-
-    def __init__(self, config: Config) -> None:
-        self.fd = -1
-        self._path: str | None = None
-        self._owner = (
-            -1 if config.user is None else config.user,
-            -1 if config.group is None else config.group,
-        )
-        if config.accesslog == "-":
-            self.fd = 1
-        elif config.accesslog is not None:
-            # Of the directory of the start: this process may go elsewhere.
-            self._path = os.path.abspath(config.accesslog)
-            try:
-                self.fd = self._open(self._path)
-            except OSError as error:
-                raise ConfigError(
-                    f"accesslog: cannot write to {config.accesslog!r}: {error.strerror}"
-                ) from None
-
-    def _open(self, path: str) -> int:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if self._owner != (-1, -1) and os.geteuid() == 0:
-            os.fchown(fd, *self._owner)  # Its workers open it anew.
-        return fd
-
-    def reopen(self, engine: _core.Server | None = None) -> None:
-        """Go on in the file that has the name now."""
-        if self._path is None:
-            return
-        try:
-            fd = self._open(self._path)
-        except OSError as error:
-            logs.line(
-                "ERROR",
-                f"accesslog: {self._path!r}: {error.strerror}; it stays as it is",
-            )
-            return
-        if engine is not None:
-            engine.reopen_access_log(fd)
-        os.close(self.fd)
-        self.fd = fd
-
-    def close(self) -> None:
-        if self._path is not None and self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
 
 
 def log_exception(text: str, error: BaseException) -> None:
@@ -206,7 +158,7 @@ def abandon_in_child() -> None:
         server.abandon()
     if running and threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)  # its number may be any file soon
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(signum, signal.SIG_DFL)
 
 
@@ -230,6 +182,7 @@ def signals_held_back(signums: Iterable[signal.Signals]) -> Iterator[None]:
 @contextmanager
 def stopping_signals(server: _core.Server) -> Iterator[None]:
     """SIGTERM stops gracefully, SIGINT at once; a second SIGINT interrupts the app too.
+    SIGUSR1 opens the logs again.
 
     Only the main thread can have signal handlers; elsewhere there are none.
     """
@@ -246,9 +199,16 @@ def stopping_signals(server: _core.Server) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         logs.line("INFO", "Handling signal: int")
 
+    def on_usr1(signum: int, frame: object) -> None:
+        logs.line("INFO", "Handling signal: usr1")
+        logs.reopen()
+        if logs.opened.access_fd >= 0:
+            server.reopen_access_log(logs.opened.access_fd)
+
     previous = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, on_term),
         signal.SIGINT: signal.signal(signal.SIGINT, on_int),
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, on_usr1),
     }
     previous_fd = signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
     try:
@@ -329,17 +289,16 @@ def end_process(code: int) -> NoReturn:
 
 def serve_here(app: App, config: Config) -> None:
     """Bind, serve until a signal says otherwise, close."""
-    logs.open_stderr()
-    access_log = AccessLog(config)
+    logs.open(config)
     worker = Worker(1, config, Log(logs.line))
     worker.pid = os.getpid()
     worker.wsgi = app
     try:
         if config.post_worker_init is not None:
             config.post_worker_init(worker)
-        serve(app, native(config, access_log.fd, worker=worker))
+        serve(app, native(config, logs.open_access(config), worker=worker))
     finally:
-        access_log.close()
+        logs.close()
 
 
 def serve(app: App, config: NativeConfig) -> None:
@@ -357,4 +316,3 @@ def serve(app: App, config: NativeConfig) -> None:
     finally:
         running.remove(server)
         server.close()
-        _core.log_flush()

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pywsgiserve import _core
+from pywsgiserve import _core, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
 from pywsgiserve.hooks import Worker
-from pywsgiserve.server import AccessLog, App, log, log_exception, native, running
+from pywsgiserve.server import App, log_exception, native, running
 
 FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
 ABORTED = 1
@@ -40,7 +40,6 @@ class Life:
     core: _core.Master
     listeners: _core.Listeners
     load_app: Callable[[], App]
-    access_log: AccessLog
     owner: tuple[int, int, str | None] | None
     on_ready: Callable[[], None] | None
     engine: _core.Server | None = field(default=None, init=False)
@@ -67,13 +66,14 @@ class Life:
     def live(self) -> int:
         """Serve until we are told to end; returns an exit code."""
         code = self._live()
-        log("INFO", f"Worker exiting (pid: {self.worker.pid})")
+        logs.line("INFO", f"Worker exiting (pid: {self.worker.pid})")
         hook = self.worker.cfg.worker_exit
         if hook is not None:
             try:
                 hook(self.server, self.worker)
             except Exception as error:
                 log_exception("Exception in worker_exit hook", error)
+        logs.close()
         return code
 
     def no_app(self, error: AppError) -> int:
@@ -89,7 +89,7 @@ class Life:
 
     def serve(self) -> int:
         config, worker = self.worker.cfg, self.worker
-        log("INFO", f"Booting worker with pid: {worker.pid}")
+        logs.line("INFO", f"Booting worker with pid: {worker.pid}")
         if config.post_fork is not None:
             config.post_fork(self.server, worker)
         if self.owner is not None:
@@ -100,7 +100,7 @@ class Life:
             worker.max_requests = config.max_requests + jitter
         if config.post_worker_init is not None:
             config.post_worker_init(worker)
-        settings = native(config, self.access_log.fd, worker=worker)
+        settings = native(config, logs.opened.access_fd, worker=worker)
         try:
             engine = _core.Server(
                 settings, log_exception, self.listeners, self.core, self.heed
@@ -163,14 +163,16 @@ class Life:
         if orders & REOPEN:
             self.reopen_logs()
         if orders & GONE and self.worker.alive:
-            log("INFO", f"Parent changed, shutting down: {self.worker}")
+            logs.line("INFO", f"Parent changed, shutting down: {self.worker}")
         if orders & QUICK:
             self.stop(graceful=False)
         if orders & (RETIRE | GONE):
             self.stop(graceful=True)
 
     def reopen_logs(self) -> None:
-        self.access_log.reopen(self.engine)
+        logs.reopen()
+        if self.engine is not None and logs.opened.access_fd >= 0:
+            self.engine.reopen_access_log(logs.opened.access_fd)
 
 
 def become(owner: tuple[int, int, str | None]) -> None:

@@ -24,6 +24,7 @@ typedef struct {
     pws_orders orders;
     int64_t graceful_ms;
     PyObject *log_exception;
+    PyObject *errors; /* wsgi.errors */
     PyObject *software;
     PyObject *script_name;
 } server_object;
@@ -125,6 +126,7 @@ read_texts(server_object *self, PyObject *config)
     }
     self->graceful_ms = (int64_t)(PyFloat_AsDouble(seconds) * 1000);
     Py_DECREF(seconds);
+    self->errors = PyObject_GetAttrString(config, "errors");
     self->software = PyObject_GetAttrString(config, "server_software");
     self->script_name = PyObject_GetAttrString(config, "script_name");
     if (PyErr_Occurred()) {
@@ -225,19 +227,6 @@ construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-/* sys.stderr, or None where there is none. A new reference. */
-static PyObject *
-error_stream(void)
-{
-    PyObject *stream = PySys_GetObject("stderr"); /* borrowed */
-
-    if (stream == NULL) {
-        stream = Py_None;
-    }
-    Py_INCREF(stream);
-    return stream;
-}
-
 static int
 check_open(const server_object *self)
 {
@@ -252,7 +241,6 @@ static PyObject *
 serve(PyObject *object, PyObject *app)
 {
     server_object *self = (server_object *)object;
-    PyObject *errors;
     pws_lane_config config = {
         .module = pws_module_of(object),
         .engine = &self->engine,
@@ -260,6 +248,7 @@ serve(PyObject *object, PyObject *app)
         .app = app,
         .software = self->software,
         .log_exception = self->log_exception,
+        .errors = self->errors,
         .script_name = self->script_name,
         .before_request = self->before_request,
         .after_request = self->after_request,
@@ -277,18 +266,14 @@ serve(PyObject *object, PyObject *app)
         PyErr_SetString(PyExc_RuntimeError, "the server is serving already");
         return NULL;
     }
-    errors = error_stream();
-    config.errors = errors;
     lane = pws_lane_new(&config, pws_inline_wait);
     if (lane == NULL) {
-        Py_DECREF(errors);
         return NULL;
     }
     self->serving = true;
     rc = pws_inline_serve(lane);
     self->serving = false;
     pws_lane_free(lane);
-    Py_DECREF(errors);
     if (rc < 0) {
         return NULL;
     }
@@ -382,6 +367,7 @@ traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(((server_object *)object)->tie.heed);
     Py_VISIT(((server_object *)object)->before_request);
     Py_VISIT(((server_object *)object)->after_request);
+    Py_VISIT(((server_object *)object)->errors);
     return 0;
 }
 
@@ -394,6 +380,7 @@ clear(PyObject *object)
     Py_CLEAR(self->tie.heed);
     Py_CLEAR(self->before_request);
     Py_CLEAR(self->after_request);
+    Py_CLEAR(self->errors);
     return 0;
 }
 

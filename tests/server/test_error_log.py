@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 
 import pytest
 
-from tests.client import Client
+from tests.client import DEADLINE_S, Client
 from tests.process import ROOT, START_S, STOP_S, environment
 
 BURST = 20
@@ -111,15 +113,21 @@ def test_bytes_of_a_target_that_are_no_text_are_escaped(serve):
 
 
 @contextlib.contextmanager
-def launched(app, **process):
-    """A server on an inherited socket: it needs no log to tell its address."""
+def launched(app, settings: Mapping[str, object] = {}, command=None, **process):
+    """A server on an inherited socket: it needs no log to tell its address.
+
+    `command` gets the address, else it is `run(app, **settings)`.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         fd = listener.fileno()
-        settings = {"bind": f"fd://{fd}", "keepalive": 60}
+        settings = {"bind": f"fd://{fd}", "keepalive": 60, **settings}
+        module = ["tests.launch", app, json.dumps(settings)]
+        if command is not None:
+            module = ["pywsgiserve", "-b", f"fd://{fd}", *command, app]
         server = subprocess.Popen(
-            [sys.executable, "-m", "tests.launch", app, json.dumps(settings)],
+            [sys.executable, "-m", *module],
             cwd=ROOT,
             env=environment({}),
             pass_fds=(fd,),
@@ -213,3 +221,214 @@ def test_closed_standard_descriptors_are_never_a_clients():
         server.send_signal(signal.SIGTERM)
 
         assert server.wait(STOP_S) == 0
+
+
+# Files
+
+PREFIX = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] "
+
+
+def finish(server, signum=signal.SIGTERM):
+    server.send_signal(signum)
+    assert server.wait(STOP_S) == 0
+
+
+def said(path, text):
+    """Whether this is a line of the log, level and all."""
+    return re.search(rf"^{PREFIX}{text}$", path.read_text(), re.MULTILINE) is not None
+
+
+def ask(at, *requests):
+    for request in requests:
+        assert served(at, request) == 200
+
+
+def test_all_that_is_said_comes_into_one_file_in_one_format(tmp_path):
+    log = tmp_path / "error.log"
+    with launched("failing", {"errorlog": str(log)}, stderr=subprocess.PIPE) as (
+        server,
+        at,
+    ):
+        assert served(at) == 200
+        assert served(at, "/at_once") == 500
+        with socket.create_connection(at, timeout=START_S) as connection:
+            Client(connection).send(b"BAD\r\n\r\n")
+            assert Client(connection).response().status == 400
+        finish(server)
+        assert server.stderr.read() == b""
+
+    assert said(log, r"\[INFO\] Listening at: .*")
+    assert said(log, r"\[ERROR\] Error handling request GET /at_once")
+    assert said(log, r"\[WARNING\] Invalid request from ip=127\.0\.0\.1: .*")
+    assert said(log, r"\[INFO\] Handling signal: term")
+    assert said(log, r"\[INFO\] Shutting down")
+
+
+def test_apps_log_with_the_loggers_of_gunicorn(tmp_path):
+    log = tmp_path / "error.log"
+    with launched("logging_app", {"errorlog": str(log)}) as (server, at):
+        ask(at, "/gunicorn-info?one", "/pywsgiserve-error?two", "/borrow?three")
+        ask(at, "/gunicorn-debug?no", "/exception?four", "/errors?five")
+        finish(server)
+
+    assert said(log, r"\[INFO\] one")
+    assert said(log, r"\[ERROR\] two")
+    assert said(log, r"\[INFO\] three")
+    assert said(log, r"\[ERROR\] caught\nTraceback [^\[]*\nValueError: four")
+    assert "\nfive\n" in log.read_text()
+    assert "no" not in re.findall(r"\] (\w+)$", log.read_text(), re.MULTILINE)
+
+
+def test_an_app_may_log_while_it_is_imported(tmp_path):
+    log = tmp_path / "error.log"
+    command = ["--error-logfile", str(log)]
+    with launched("tests.apps.logging_app", command=command) as (server, at):
+        ask(at, "/errors?x")
+        finish(server)
+
+    assert said(log, r"\[WARNING\] imported")
+
+
+def test_loglevel_holds_for_the_server_and_for_the_loggers(tmp_path):
+    log = tmp_path / "error.log"
+    settings = {"errorlog": str(log), "loglevel": "warning"}
+    with launched("logging_app", settings) as (server, at):
+        ask(at, "/gunicorn-info?one", "/gunicorn-warning?two", "/borrow?three")
+        finish(server)
+
+    assert re.fullmatch(rf"{PREFIX}\[WARNING\] two\n", log.read_text())
+
+
+def test_debug_lines_are_there_when_asked_for(tmp_path):
+    log = tmp_path / "error.log"
+    settings = {"errorlog": str(log), "loglevel": "debug"}
+    with launched("logging_app", settings) as (server, at):
+        ask(at, "/gunicorn-debug?one")
+        finish(server)
+
+    assert said(log, r"\[DEBUG\] one")
+
+
+def test_controls_in_what_the_loggers_say_are_escaped(tmp_path):
+    log = tmp_path / "error.log"
+    with launched("logging_app", {"errorlog": str(log)}) as (server, at):
+        ask(at, "/gunicorn-info?\x9b2J")  # As it comes: U+009B, in Latin-1
+        finish(server)
+
+    assert said(log, r"\[INFO\] .*\\x9b2J")
+
+
+@pytest.mark.parametrize("capture", [True, False])
+def test_capture_output_sends_what_is_printed_to_the_file(tmp_path, capture):
+    log = tmp_path / "error.log"
+    settings = {"errorlog": str(log), "capture_output": capture}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with launched("logging_app", settings, **pipes) as (server, at):
+        ask(at, "/print?one", "/stderr?two", "/errors?three")
+        seen = log.read_text()  # At once: lines do not wait for a buffer to fill.
+        finish(server)
+        printed = server.stdout.read().decode()
+
+    assert "\nthree\n" in seen
+    assert ("\none\n" in seen, "\ntwo\n" in seen) == (capture, capture)
+    assert ("one" in printed, "two" in printed) == (not capture, not capture)
+
+
+def test_without_a_file_nothing_is_captured():
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with launched("logging_app", {"capture_output": True}, **pipes) as (server, at):
+        ask(at, "/print?one")
+        finish(server)
+
+        assert server.stdout.read() == b"one\n"
+
+
+def test_streams_have_names(tmp_path):
+    """Where stdout is a socket, as with systemd, /dev/stdout cannot be opened."""
+    ours, theirs = socket.socketpair()
+    settings = {"errorlog": "/dev/stdout"}
+    with ours, theirs, launched("hello", settings, stdout=theirs) as (server, at):
+        assert served(at) == 200
+        finish(server)
+        theirs.close()
+
+        assert b"Shutting down" in ours.recv(65536)
+
+
+def rotate(server, at, log):
+    """Rename a log, ask for a new one, and wait until it is there."""
+    old = log.with_suffix(".1")
+    log.rename(old)
+    server.send_signal(signal.SIGUSR1)
+    deadline = time.monotonic() + DEADLINE_S
+    while not log.exists():
+        assert time.monotonic() < deadline
+        ask(at, "/errors?between")
+    return old
+
+
+def test_renamed_logs_are_opened_again(tmp_path):
+    error, access = tmp_path / "error.log", tmp_path / "access.log"
+    settings = {
+        "errorlog": str(error),
+        "capture_output": True,
+        "accesslog": str(access),
+        "access_log_format": "%(U)s?%(q)s",
+    }
+    with launched("logging_app", settings) as (server, at):
+        ask(at, "/errors?one", "/print?two")
+        old_access = access.rename(tmp_path / "access.1")
+        old_error = rotate(server, at, error)
+        ask(at, "/errors?three", "/print?four", "/gunicorn-info?five")
+        finish(server)
+
+    assert {"one", "two"} <= set(old_error.read_text().splitlines())
+    assert {"three", "four"} <= set(error.read_text().splitlines())
+    assert not {"three", "four"} & set(old_error.read_text().splitlines())
+    assert said(old_error, r"\[INFO\] Handling signal: usr1")
+    assert said(error, r"\[INFO\] five")
+    lines = (old_access.read_text() + access.read_text()).splitlines()
+    assert [line for line in lines if "between" not in line] == [
+        *("/errors?one", "/print?two"),
+        *("/errors?three", "/print?four", "/gunicorn-info?five"),
+    ]
+    assert "/gunicorn-info?five\n" in access.read_text()
+
+
+def test_a_log_that_cannot_be_opened_again_goes_on_in_the_old_file(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = folder / "error.log"
+    with launched("logging_app", {"errorlog": str(log)}) as (server, at):
+        ask(at, "/errors?one")
+        moved = folder.rename(tmp_path / "moved") / "error.log"
+        server.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + DEADLINE_S
+        while "cannot write" not in moved.read_text():
+            assert time.monotonic() < deadline
+            ask(at, "/errors?between")
+        ask(at, "/errors?two")
+        finish(server)
+
+    assert said(
+        moved,
+        r"\[ERROR\] errorlog: cannot write to '.*': No such file or directory; "
+        r"going on with the old file",
+    )
+    assert "\ntwo\n" in moved.read_text()
+
+
+def test_an_unwritable_log_is_an_error_that_names_setting_value_and_source(tmp_path):
+    path = tmp_path / "missing" / "error.log"
+    command = ["--error-logfile", str(path)]
+    with launched("tests.apps.hello", command=command, stderr=subprocess.PIPE) as (
+        server,
+        _,
+    ):
+        text = server.stderr.read().decode()
+
+        assert server.wait(STOP_S) == 1
+        assert (
+            f"Error: errorlog: cannot write to '{path}': No such file or directory "
+            "(from the command line)\n"
+        ) in text
