@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from pywsgiserve import _core, logs
-from pywsgiserve.config import Config, ConfigError
+from pywsgiserve.config import Config, ConfigError, is_set
 from pywsgiserve.server import (
     App,
     NativeConfig,
@@ -18,6 +18,9 @@ from pywsgiserve.server import (
     native,
     only_for_masters,
 )
+
+# A process has one error log: it is left alone unless one of these is set.
+ERROR_LOG = ("errorlog", "loglevel", "capture_output")
 
 # Those that are open; a child that somebody forks lets go of them.
 servers: list[_core.Server] = []
@@ -67,7 +70,8 @@ class Server:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         with contextlib.ExitStack() as opened:
-            logs.open(config)
+            if any(is_set(name, getattr(config, name)) for name in ERROR_LOG):
+                logs.open(config)
             access_fd = -1
             if config.accesslog is not None:
                 access_fd = logs.target(config, "accesslog", 1).open()
