@@ -236,6 +236,9 @@ def test_what_breaks_the_server_is_raised_by_stop(outcome):
         if os.path.lexists(path) and os.readlink(path) == "anon_inode:[eventpoll]":
             os.close(int(fd))
     raised(OSError, get, server)
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(60)
     print(raised(OSError, server.stop), "/", raised(OSError, server.stop))
     """
     first, second = outcome(code).split(" / ")
