@@ -22,6 +22,15 @@ pws_clock_read(pws_clock *clock)
     clock->wall_s = (int64_t)t.tv_sec;
 }
 
+int64_t
+pws_clock_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static void
 two_digits(char *dst, int value)
 {

@@ -22,6 +22,9 @@ void pws_clock_read(pws_clock *clock);
 /* The first of them alone. */
 int64_t pws_clock_now_ms(void);
 
+/* Monotonic nanoseconds, exact: for what is shorter than the coarse clock can tell. */
+int64_t pws_clock_ns(void);
+
 /* Length of a date as RFC 9110 5.6.7 has it (IMF-fixdate), without NUL. */
 #define PWS_HTTP_DATE_LEN 29
 

@@ -324,6 +324,7 @@ pws_conn_take_back(pws_engine *e, pws_conn *c)
     pws_exchange *x = c->x;
 
     c->served = true;
+    pws_hold_end_request(e);
     if (atomic_load(&x->claim) == PWS_CLAIM_RELIEF) {
         x->answer = PWS_ANSWER_FINISHED;
         x->keep = false;
@@ -356,7 +357,9 @@ pws_conn_take_back(pws_engine *e, pws_conn *c)
             return;
         }
     }
-    deliver(e, c);
+    if (!pws_hold_take(e, c)) {
+        deliver(e, c);
+    }
 }
 
 /* A new line for the access log. */
@@ -391,6 +394,7 @@ pws_conn_give(pws_engine *e, pws_conn *c)
     x->frame = PWS_FRAME_NONE;
     x->status = x->body_status = 0;
     x->held_ms = 0;
+    x->patient = pws_hold_offered(e, c);
     if (e->config->access_log != NULL) {
         begin_log(x);
     }

@@ -235,13 +235,9 @@ run_timers(pws_engine *e)
     }
 }
 
-/* Those that are on the list now; what is added meanwhile waits for the next turn. */
-static void
-resume_ready(pws_engine *e)
+void
+pws_engine_resume_all(pws_engine *e, pws_conn *c)
 {
-    pws_conn *c = e->ready_first;
-
-    e->ready_first = e->ready_last = NULL;
     while (c != NULL) {
         pws_conn *next = c->next;
 
@@ -255,6 +251,16 @@ resume_ready(pws_engine *e)
         }
         c = next;
     }
+}
+
+/* Those that are on the list now; what is added meanwhile waits for the next turn. */
+static void
+resume_ready(pws_engine *e)
+{
+    pws_conn *first = e->ready_first;
+
+    e->ready_first = e->ready_last = NULL;
+    pws_engine_resume_all(e, first);
 }
 
 /* Listeners first: a connection must not wait behind an app of this batch while a
@@ -339,10 +345,11 @@ fetch_batch(pws_engine *e, int timeout_ms)
 {
     int due_ms;
 
+    pws_hold_send(e);
     free_dead(e);
     e->at = 0;
     e->poller.count = 0;
-    if (has_chores(e)) {
+    if (has_chores(e) || e->queue_first != NULL) {
         timeout_ms = 0;
     }
     else if (timeout_ms != 0) {
@@ -356,6 +363,7 @@ fetch_batch(pws_engine *e, int timeout_ms)
         return -1;
     }
     update_clock(e);
+    pws_hold_begin_batch(&e->hold);
     accept_batch(e);
     run_timers(e);
     resume_ready(e);
@@ -565,6 +573,7 @@ void
 pws_engine_close(pws_engine *e)
 {
     (void)take_hand_backs(e);
+    pws_hold_send(e);
     e->queue_first = e->queue_last = NULL;
     e->queued = 0;
     for (uint32_t i = 0; i < e->slot_count; i++) {

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "engine/access_log.h"
 #include "engine/exchange.h"
+#include "engine/hold.h"
 #include "engine/lease.h"
 #include "engine/poller.h"
 #include "engine/pool.h"
@@ -75,6 +76,7 @@ struct pws_engine {
     _Atomic(pws_exchange *) handed_back;
     pws_conn *ready_first, *ready_last;
     pws_conn *dead;
+    pws_hold hold;
     pws_body_shared bodies;
     uint64_t large_heads; /* bytes of all receive buffers above PWS_BLOCK_SIZE */
     pws_output_shared outputs;
@@ -167,12 +169,13 @@ pws_engine_wake(pws_engine *e)
 }
 
 /* For conn.c: an exchange and its receive buffer; back to the pools; to the queue's end
- * or front; visit the connection again before the next wait; free it at the safe point.
- */
+ * or front; visit the connection again before the next wait; do that for a whole list;
+ * free it at the safe point. */
 pws_exchange *pws_engine_take_exchange(pws_engine *e, pws_conn *c);
 void pws_engine_give_exchange(pws_engine *e, pws_exchange *x);
 void pws_engine_queue(pws_engine *e, pws_exchange *x, bool front);
 void pws_engine_make_ready(pws_engine *e, pws_conn *c);
+void pws_engine_resume_all(pws_engine *e, pws_conn *c);
 void pws_engine_forget(pws_engine *e, pws_conn *c);
 
 #endif

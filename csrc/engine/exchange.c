@@ -326,6 +326,7 @@ pws_exchange_flush(pws_exchange *x)
         x->gone || x->answer == PWS_ANSWER_DETACHED) {
         return PWS_IO_ERROR;
     }
+    x->patient = false;
     rc = pws_output_send(&x->out, x->conn->fd, &x->sent);
     if (rc == PWS_IO_ERROR) {
         x->gone = true;

@@ -67,6 +67,7 @@ struct pws_exchange {
         *notes; /* for the access log, by the number of the format's note; NULL: none */
     int64_t date_s; /* when `date` was made */
     char date[PWS_HTTP_DATE_LEN];
+    bool patient;    /* nothing was sent yet, and the response may wait for others */
     bool keep;       /* the connection may go on after this response */
     bool linger;     /* more may come from the client that must not reset our answer */
     bool gone;       /* sending failed: the client is not there any more */
@@ -87,6 +88,17 @@ static inline bool
 pws_exchange_has_body(const pws_exchange *x)
 {
     return x->frame != PWS_FRAME_NONE;
+}
+
+/* Whether the response, to which nothing more is added, may be sent later together with
+ * others (hold.h): then an executor leaves the sending to pws_exchange_done. */
+static inline bool
+pws_exchange_may_wait(const pws_exchange *x)
+{
+    return x->patient && x->out.first == NULL &&
+           (x->answer == PWS_ANSWER_FINISHED ||
+            (x->answer == PWS_ANSWER_STARTED && x->frame == PWS_FRAME_LENGTH &&
+             x->left == 0));
 }
 
 /* Add body bytes. With `object`, long ones are not copied: the call returns 1 when it

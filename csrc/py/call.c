@@ -119,7 +119,8 @@ find_close(pws_lane *lane, PyObject *result, PyObject **close)
 #endif
 }
 
-/* Call result.close() once; the client does not wait for it. */
+/* Call result.close() once. The client does not wait for it, unless its response is one
+ * that may wait for others. */
 static void
 close_result(pws_lane *lane, PyObject *result)
 {
@@ -129,7 +130,8 @@ close_result(pws_lane *lane, PyObject *result)
     if (rc == 0) {
         return;
     }
-    if (lane->x->answer == PWS_ANSWER_FINISHED && pws_response_flush(lane) < 0) {
+    if (lane->x->answer == PWS_ANSWER_FINISHED && !pws_exchange_may_wait(lane->x) &&
+        pws_response_flush(lane) < 0) {
         log_failure(lane);
     }
     done = rc > 0 ? PyObject_CallNoArgs(close) : NULL;

@@ -268,6 +268,7 @@ pws_inline_serve(pws_lane *lane)
     pws_engine *e = lane->engine;
     int rc = 0;
 
+    pws_hold_allow(&e->hold);
     while (rc == 0) {
         pws_exchange *x;
         unsigned letters;

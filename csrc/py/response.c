@@ -235,7 +235,9 @@ write_and_flush(pws_lane *lane, PyObject *bytes)
     if (add_bytes(lane, bytes) < 0) {
         return -1;
     }
-    flush(lane);
+    if (!pws_exchange_may_wait(lane->x)) {
+        flush(lane);
+    }
     return 0;
 }
 

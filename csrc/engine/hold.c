@@ -1,0 +1,100 @@
+#include "engine/hold.h"
+
+#include "engine/conn_state.h"
+#include "engine/engine.h"
+#include "engine/exchange.h"
+
+/* Beyond this, a wake-up is next to nothing beside the request. */
+#define QUICK_NS (500 * 1000)
+
+/* Below what anybody notices, and long enough for several quick requests. */
+#define WAIT_NS (1000 * 1000)
+
+/* The mean before the first request: not quick. */
+#define FIRST_MEAN_NS (10 * 1000 * 1000)
+
+/* How much a request counts in the mean: a 64th. A call that is slow once in a while
+ * ends holding for as many requests as it takes to outweigh it. */
+#define MEAN_OF 64
+
+void
+pws_hold_allow(pws_hold *hold)
+{
+    hold->quick_ns = QUICK_NS;
+    hold->wait_ns = WAIT_NS;
+    hold->mean_ns = FIRST_MEAN_NS;
+}
+
+void
+pws_hold_begin_batch(pws_hold *hold)
+{
+    if (hold->quick_ns > 0) {
+        hold->turn_ns = pws_clock_ns();
+    }
+}
+
+static bool
+is_safe(const pws_request *req)
+{
+    return req->head ||
+           pws_slice_eq(pws_request_slice(req, req->method), PWS_SLICE("GET"));
+}
+
+bool
+pws_hold_offered(const pws_engine *e, const pws_conn *c)
+{
+    return e->hold.mean_ns < e->hold.quick_ns &&
+           (e->at < e->poller.count || e->queue_first != NULL) &&
+           is_safe(&c->x->request);
+}
+
+void
+pws_hold_end_request(pws_engine *e)
+{
+    pws_hold *hold = &e->hold;
+    int64_t now_ns;
+
+    if (hold->quick_ns == 0) {
+        return;
+    }
+    now_ns = pws_clock_ns();
+    hold->mean_ns += (now_ns - hold->turn_ns - hold->mean_ns) / MEAN_OF;
+    hold->turn_ns = now_ns;
+    if (hold->mean_ns >= hold->quick_ns || hold->count >= PWS_HOLD_MAX ||
+        now_ns - hold->since_ns >= hold->wait_ns) {
+        pws_hold_send(e);
+    }
+}
+
+bool
+pws_hold_take(pws_engine *e, pws_conn *c)
+{
+    pws_hold *hold = &e->hold;
+
+    if (!pws_exchange_may_wait(c->x) || hold->mean_ns >= hold->quick_ns || c->ready) {
+        return false;
+    }
+    pws_conn_set_state(e, c, PWS_CONN_SENDING);
+    c->ready = true; /* on this list, as if on the engine's: it is visited soon */
+    c->next = NULL;
+    if (hold->last != NULL) {
+        hold->last->next = c;
+    }
+    else {
+        hold->first = c;
+        hold->since_ns = hold->turn_ns;
+    }
+    hold->last = c;
+    hold->count++;
+    return true;
+}
+
+void
+pws_hold_send(pws_engine *e)
+{
+    pws_conn *c = e->hold.first;
+
+    e->hold.first = e->hold.last = NULL;
+    e->hold.count = 0;
+    pws_engine_resume_all(e, c);
+}

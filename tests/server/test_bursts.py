@@ -1,0 +1,79 @@
+"""Many clients at once: the answers of a quick app may be sent together."""
+
+CLIENTS = 20
+ROUNDS = 60
+TARGETS = ("/piece", "/list", "/large", "/piece", "/list-too")
+
+
+def get(target):
+    return f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def body_of(target):
+    return target.encode() * (5_000 if target.startswith("/large") else 1)
+
+
+def test_every_client_of_a_burst_gets_its_own_answer(serve):
+    with serve("quick") as server:
+        clients = [server.connect() for _ in range(CLIENTS)]
+        for number in range(ROUNDS):
+            targets = [
+                f"{TARGETS[i % len(TARGETS)]}-{i}-{number}" for i in range(CLIENTS)
+            ]
+            for client, target in zip(clients, targets, strict=True):
+                client.send(get(target))
+            for client, target in zip(clients, targets, strict=True):
+                answer = client.response()
+
+                assert answer.status == 200
+                assert answer.body == body_of(target)
+        for client in clients:
+            client.close()
+
+
+def test_methods_and_pipelines_may_be_mixed_in_a_burst(serve):
+    with serve("quick") as server:
+        clients = [server.connect() for _ in range(CLIENTS)]
+        for _ in range(ROUNDS):
+            for i, client in enumerate(clients):
+                if i % 4 == 0:
+                    client.send(b"HEAD /head HTTP/1.1\r\nHost: x\r\n\r\n")
+                elif i % 4 == 1:
+                    client.send(
+                        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+                    )
+                elif i % 4 == 2:
+                    client.send(get("/one") + get("/two"))
+                else:
+                    client.send(get("/single"))
+            for i, client in enumerate(clients):
+                if i % 4 == 0:
+                    assert client.response("HEAD")["Content-Length"] == "5"
+                elif i % 4 == 1:
+                    assert client.response().body == b"/post"
+                elif i % 4 == 2:
+                    assert client.response().body == b"/one"
+                    assert client.response().body == b"/two"
+                else:
+                    assert client.response().body == b"/single"
+        for client in clients:
+            client.close()
+
+
+def test_answers_made_before_a_stop_are_not_lost(serve):
+    """The signal comes in the middle of a burst, behind answers that may wait."""
+    with serve("quick", killed=True) as server:
+        clients = [server.connect() for _ in range(CLIENTS)]
+        for _ in range(ROUNDS):
+            for client in clients:
+                client.send(get("/piece"))
+            for client in clients:
+                assert client.response().body == b"/piece"
+        for i, client in enumerate(clients):
+            client.send(get("/stop" if i == CLIENTS // 2 else "/piece"))
+        for i, client in enumerate(clients):
+            with client:
+                assert client.response().body == (
+                    b"/stop" if i == CLIENTS // 2 else b"/piece"
+                )
+        assert server.wait() == 0
