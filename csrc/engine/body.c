@@ -22,7 +22,14 @@ free_memory(pws_body *body, pws_body_shared *shared)
 {
     if (body->memory != NULL) {
         shared->memory_all -= body->room;
-        free(body->memory);
+        if (body->room > shared->spare_room && body->room <= shared->spare_max) {
+            free(shared->spare);
+            shared->spare = body->memory;
+            shared->spare_room = body->room;
+        }
+        else {
+            free(body->memory);
+        }
         body->memory = NULL;
         body->room = 0;
     }
@@ -41,6 +48,14 @@ pws_body_reset(pws_body *body, pws_body_shared *shared)
         close(body->fd);
     }
     pws_body_init(body);
+}
+
+void
+pws_body_drop_spare(pws_body_shared *shared)
+{
+    free(shared->spare);
+    shared->spare = NULL;
+    shared->spare_room = 0;
 }
 
 static bool
@@ -93,6 +108,21 @@ grow_memory(pws_body *body, pws_body_shared *shared, uint64_t room)
     return 0;
 }
 
+/* Whether the memory kept from another body does. */
+static bool
+take_spare(pws_body *body, pws_body_shared *shared, uint64_t room)
+{
+    if (shared->spare_room < room || !memory_allows(shared, shared->spare_room, 0)) {
+        return false;
+    }
+    body->memory = shared->spare;
+    body->room = shared->spare_room;
+    shared->memory_all += body->room;
+    shared->spare = NULL;
+    shared->spare_room = 0;
+    return true;
+}
+
 int
 pws_body_open(pws_body *body, pws_body_shared *shared, uint64_t expect)
 {
@@ -102,6 +132,9 @@ pws_body_open(pws_body *body, pws_body_shared *shared, uint64_t expect)
         return open_file(body, shared);
     }
     body->store = PWS_STORE_MEMORY;
+    if (take_spare(body, shared, room)) {
+        return 0;
+    }
     return grow_memory(body, shared, room);
 }
 

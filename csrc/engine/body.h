@@ -29,6 +29,11 @@ typedef struct {
     uint64_t memory_max;   /* bytes of one body in memory */
     uint64_t memory_all_max;
     uint64_t memory_all; /* bytes of all; used under the lease */
+    /* The memory of a body that is done, for the next one: giving a megabyte back and
+     * getting it again costs more than to receive it. */
+    char *spare;
+    uint64_t spare_room;
+    uint64_t spare_max; /* bytes that may be kept; 0: none */
 } pws_body_shared;
 
 /* Without a directory to spool to, a body may take this much memory. */
@@ -52,6 +57,9 @@ void pws_body_init(pws_body *body);
 
 /* Forget the body and free what holds it. */
 void pws_body_reset(pws_body *body, pws_body_shared *shared);
+
+/* Free what is kept for the next body. */
+void pws_body_drop_spare(pws_body_shared *shared);
 
 /* Make room for a body of `expect` bytes (0: not known), in memory or in a file.
  * Returns 0 or the status to refuse with: 413; with the reason in errno, 503 (no room

@@ -18,6 +18,9 @@
 #define RESPONSES_ALL_MAX ((uint64_t)256 * 1024 * 1024)
 #define BODIES_ALL_MAX ((uint64_t)256 * 1024 * 1024)
 
+/* Memory that is kept for the next body. */
+#define SPARE_BODY_MAX ((uint64_t)2 * 1024 * 1024)
+
 #define GENERATION_MASK 0x7fffffffu
 
 static int
@@ -78,7 +81,8 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
     pws_pool_init(&e->conns, sizeof(pws_conn), 256);
     e->bodies = (pws_body_shared){.spool_dir = config->spool_dir,
                                   .memory_max = config->body_buffer_size,
-                                  .memory_all_max = BODIES_ALL_MAX};
+                                  .memory_all_max = BODIES_ALL_MAX,
+                                  .spare_max = SPARE_BODY_MAX};
     pws_output_shared_init(&e->outputs, RESPONSES_ALL_MAX);
     e->outputs.spool_dir = config->spool_dir;
     e->outputs.spool_limit = config->response_spool_limit;
@@ -589,6 +593,7 @@ pws_engine_close(pws_engine *e)
     pws_poller_close(&e->poller);
     free_slots(e);
     pws_output_shared_close(&e->outputs);
+    pws_body_drop_spare(&e->bodies);
     pws_pool_clear(&e->conns);
     pws_pool_clear(&e->exchanges);
     pws_pool_clear(&e->blocks);

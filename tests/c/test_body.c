@@ -124,6 +124,63 @@ TEST(all_bodies_together_have_a_bound)
     check_content(0, 100);
 }
 
+TEST(the_memory_of_a_body_serves_the_next)
+{
+    const char *memory;
+
+    prepare();
+    shared.spare_max = 50000;
+    CHECK_EQ(pws_body_open(&body, &shared, 50000), 0);
+    memory = body.memory;
+    add(0, 50000, 50000);
+    check_content(50000, 1000);
+    CHECK(shared.spare == memory);
+
+    CHECK_EQ(pws_body_open(&body, &shared, 0), 0);
+    CHECK(body.memory == memory);
+    CHECK_EQ(shared.memory_all, 50000);
+    CHECK(shared.spare == NULL);
+    add(0, 60000, 1000);
+    check_content(60000, 1000);
+    CHECK(shared.spare == NULL); /* it has grown beyond what may be kept */
+}
+
+TEST(the_larger_memory_is_kept)
+{
+    pws_body other;
+
+    prepare();
+    shared.spare_max = 50000;
+    pws_body_init(&other);
+    CHECK_EQ(pws_body_open(&body, &shared, 40000), 0);
+    CHECK_EQ(pws_body_open(&other, &shared, 30000), 0);
+    pws_body_reset(&other, &shared);
+    CHECK_EQ(shared.spare_room, 30000);
+    pws_body_reset(&body, &shared);
+    CHECK_EQ(shared.spare_room, 40000);
+    CHECK_EQ(pws_body_open(&body, &shared, 45000), 0); /* too small for it */
+    CHECK_EQ(body.room, 45000);
+    CHECK_EQ(shared.spare_room, 40000);
+    pws_body_reset(&body, &shared);
+    CHECK_EQ(shared.spare_room, 45000);
+    CHECK_EQ(shared.memory_all, 0);
+    pws_body_drop_spare(&shared);
+    CHECK(shared.spare == NULL);
+}
+
+TEST(kept_memory_does_not_widen_the_bound_of_all_bodies)
+{
+    prepare();
+    shared.spare_max = 50000;
+    CHECK_EQ(pws_body_open(&body, &shared, 50000), 0);
+    pws_body_reset(&body, &shared);
+    shared.memory_all_max = 49999;
+    CHECK_EQ(pws_body_open(&body, &shared, 20000), 0);
+    CHECK_EQ(body.room, 20000);
+    pws_body_reset(&body, &shared);
+    pws_body_drop_spare(&shared);
+}
+
 TEST(without_a_folder_memory_takes_more_but_has_a_bound)
 {
     prepare();
