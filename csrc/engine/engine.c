@@ -550,6 +550,8 @@ pws_engine_abandon(pws_engine *e)
     e->abandoned = true;
     pws_lease_init(&e->lease); /* its holder is a thread of the parent */
     pws_pins_abandon(&e->outputs.pins);
+    pws_hold_abandon(&e->hold);
+    e->relief.running = false;
     if (e->config->access_log != NULL) {
         pws_access_log_discard(e->config->access_log);
     }

@@ -77,6 +77,7 @@ struct pws_engine {
     pws_conn *ready_first, *ready_last;
     pws_conn *dead;
     pws_hold hold;
+    pws_relief relief; /* for an executor to start and end */
     pws_body_shared bodies;
     uint64_t large_heads; /* bytes of all receive buffers above PWS_BLOCK_SIZE */
     pws_output_shared outputs;

@@ -335,6 +335,13 @@ pws_exchange_flush(pws_exchange *x)
     return rc;
 }
 
+void
+pws_exchange_send_lent(pws_exchange *x)
+{
+    /* What goes wrong shows again when the rest is sent. */
+    (void)pws_output_send(&x->out, x->conn->fd, &x->sent);
+}
+
 int
 pws_exchange_finish(pws_exchange *x)
 {

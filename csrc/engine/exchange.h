@@ -119,6 +119,10 @@ int pws_exchange_own_files(pws_exchange *x);
  * PWS_IO_MORE or PWS_IO_ERROR (`gone` is set). */
 int pws_exchange_flush(pws_exchange *x);
 
+/* For the relief, with a response that the owner has lent it (hold.h): send of it what
+ * the client takes now. */
+void pws_exchange_send_lent(pws_exchange *x);
+
 /* The body is complete. Returns 0, or -1 when less than the declared length was
  * written: the connection will be cut. */
 int pws_exchange_finish(pws_exchange *x);

@@ -1,5 +1,7 @@
 #include "engine/hold.h"
 
+#include <sched.h>
+
 #include "engine/conn_state.h"
 #include "engine/engine.h"
 #include "engine/exchange.h"
@@ -18,8 +20,9 @@
 #define MEAN_OF 64
 
 void
-pws_hold_allow(pws_hold *hold)
+pws_hold_allow(pws_hold *hold, pws_relief *relief)
 {
+    hold->relief = relief;
     hold->quick_ns = QUICK_NS;
     hold->wait_ns = WAIT_NS;
     hold->mean_ns = FIRST_MEAN_NS;
@@ -85,7 +88,10 @@ pws_hold_take(pws_engine *e, pws_conn *c)
         hold->since_ns = hold->turn_ns;
     }
     hold->last = c;
-    hold->count++;
+    atomic_fetch_add(&hold->count, 1);
+    if (hold->relief != NULL) {
+        pws_relief_arm(hold->relief);
+    }
     return true;
 }
 
@@ -94,7 +100,61 @@ pws_hold_send(pws_engine *e)
 {
     pws_conn *c = e->hold.first;
 
+    if (c == NULL) {
+        return;
+    }
     e->hold.first = e->hold.last = NULL;
-    e->hold.count = 0;
+    atomic_store(&e->hold.count, 0);
     pws_engine_resume_all(e, c);
+}
+
+void
+pws_hold_send_late(pws_engine *e)
+{
+    if (e->hold.first != NULL &&
+        pws_clock_ns() - e->hold.since_ns >= e->hold.wait_ns) {
+        pws_hold_send(e);
+    }
+}
+
+void
+pws_hold_lend(pws_hold *hold, pws_exchange *x)
+{
+    if (hold->relief != NULL) {
+        atomic_store(&hold->lent, x);
+        pws_relief_arm(hold->relief);
+    }
+}
+
+void
+pws_hold_reclaim(pws_hold *hold)
+{
+    if (hold->relief == NULL || atomic_exchange(&hold->lent, NULL) != NULL) {
+        return;
+    }
+    while (atomic_load(&hold->sending)) {
+        sched_yield();
+    }
+}
+
+void
+pws_hold_send_lent(pws_hold *hold)
+{
+    pws_exchange *x;
+
+    atomic_store(&hold->sending, true);
+    x = atomic_exchange(&hold->lent, NULL);
+    if (x != NULL) {
+        pws_exchange_send_lent(x);
+    }
+    atomic_store(&hold->sending, false);
+}
+
+void
+pws_hold_abandon(pws_hold *hold)
+{
+    atomic_store(&hold->lent, NULL);
+    atomic_store(&hold->sending, false);
+    hold->relief = NULL;
+    hold->quick_ns = 0;
 }

@@ -7,17 +7,20 @@
  * long enough, but always before anything waits for the poller.
  *
  * Only the answers to GET and HEAD are held: they may be asked for again should the
- * process die in the next app call. An app call that is slow all of a sudden delays
- * what is held by its own length; whoever takes the lease meanwhile may send it
- * (pws_hold_send). Held connections belong to the engine, and all calls want its lease.
- */
+ * process die in the next app call. Should that call be slow all of a sudden, the relief
+ * (relief.h) sends what is held; without one, nothing is held at all. The same goes for
+ * a response that is whole while the app still closes it: it is lent meanwhile. Held
+ * connections belong to the engine, and all calls want its lease, but those around the
+ * lending. */
 #ifndef PWS_ENGINE_HOLD_H
 #define PWS_ENGINE_HOLD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/conn.h"
+#include "engine/relief.h"
 
 /* Responses held at a time. */
 #define PWS_HOLD_MAX 16
@@ -28,14 +31,37 @@ typedef struct {
     int64_t mean_ns;  /* what requests have taken, the last ones counting most */
     int64_t turn_ns;  /* when the last request ended, or the batch began */
     int64_t since_ns; /* since when the first response is held */
-    uint32_t count;
+    _Atomic uint32_t count;
     pws_conn *first, *last;
+    _Atomic(pws_exchange *) lent;
+    _Atomic bool sending; /* the relief is at what was lent */
+    pws_relief *relief;
 } pws_hold;
 
 /* Let responses be held, once some hundred requests have shown that the app is quick.
  * For an executor that runs one request after the other, in an engine that is not
- * hosted. */
-void pws_hold_allow(pws_hold *hold);
+ * hosted, with a relief that runs. */
+void pws_hold_allow(pws_hold *hold, pws_relief *relief);
+
+/* Whether there is something for the relief to look after. From any thread. */
+static inline bool
+pws_hold_any(pws_hold *hold)
+{
+    return atomic_load(&hold->count) > 0 || atomic_load(&hold->lent) != NULL;
+}
+
+/* The response of `x` may wait (pws_exchange_may_wait), and its executor runs code of
+ * the app before it gives `x` back. The relief may send it until pws_hold_reclaim, which
+ * waits for the end of a send. */
+void pws_hold_lend(pws_hold *hold, pws_exchange *x);
+void pws_hold_reclaim(pws_hold *hold);
+
+/* For the relief: send what is lent; under the lease, what has been held for too long. */
+void pws_hold_send_lent(pws_hold *hold);
+void pws_hold_send_late(pws_engine *e);
+
+/* In a forked child, which has no relief. */
+void pws_hold_abandon(pws_hold *hold);
 
 /* A batch of requests begins. */
 void pws_hold_begin_batch(pws_hold *hold);

@@ -119,23 +119,26 @@ find_close(pws_lane *lane, PyObject *result, PyObject **close)
 #endif
 }
 
-/* Call result.close() once. The client does not wait for it, unless its response is one
- * that may wait for others. */
+/* Call result.close() once; the client does not wait for it. */
 static void
 close_result(pws_lane *lane, PyObject *result)
 {
+    pws_hold *hold = &lane->engine->hold;
     PyObject *close, *done;
     int rc = find_close(lane, result, &close);
 
     if (rc == 0) {
         return;
     }
-    if (lane->x->answer == PWS_ANSWER_FINISHED && !pws_exchange_may_wait(lane->x) &&
-        pws_response_flush(lane) < 0) {
+    if (pws_exchange_may_wait(lane->x)) {
+        pws_hold_lend(hold, lane->x);
+    }
+    else if (lane->x->answer == PWS_ANSWER_FINISHED && pws_response_flush(lane) < 0) {
         log_failure(lane);
     }
     done = rc > 0 ? PyObject_CallNoArgs(close) : NULL;
     Py_XDECREF(close);
+    pws_hold_reclaim(hold);
     if (done == NULL) {
         log_failure(lane);
     }

@@ -261,14 +261,13 @@ time_left_ms(const pws_engine *e, const pws_orders *orders)
     return left_ms > INT32_MAX ? -1 : left_ms > 0 ? (int)left_ms : 0;
 }
 
-int
-pws_inline_serve(pws_lane *lane)
+static int
+serve(pws_lane *lane)
 {
     const pws_orders *orders = lane->config->orders;
     pws_engine *e = lane->engine;
     int rc = 0;
 
-    pws_hold_allow(&e->hold);
     while (rc == 0) {
         pws_exchange *x;
         unsigned letters;
@@ -308,5 +307,22 @@ pws_inline_serve(pws_lane *lane)
         }
         drop_released(e);
     }
+    return rc;
+}
+
+int
+pws_inline_serve(pws_lane *lane)
+{
+    pws_engine *e = lane->engine;
+    int rc;
+
+    if (pws_relief_start(&e->relief, e) < 0) {
+        pws_log(PWS_LOG_WARNING, "relief: no thread: %s", strerror(errno));
+    }
+    else {
+        pws_hold_allow(&e->hold, &e->relief);
+    }
+    rc = serve(lane);
+    pws_relief_end(&e->relief);
     return rc;
 }

@@ -141,7 +141,7 @@ TEST(nothing_is_held_unless_allowed)
 TEST(nothing_is_held_before_the_app_has_shown_that_it_is_quick)
 {
     start(2);
-    pws_hold_allow(&r.engine.hold);
+    pws_hold_allow(&r.engine.hold, NULL);
     send_all("GET");
     answer_one();
 
@@ -227,7 +227,7 @@ TEST(an_executor_that_waits_for_a_client_sends_what_is_held_first)
     x = rig_request(&r);
     peer_send(&peers[0], "GET");
     peer_send(&peers[1], "GET");
-    CHECK_EQ(pws_engine_wait(&r.engine, x, PWS_READABLE, 10000), 1);
+    CHECK_EQ(rig_wait(x, PWS_READABLE, 10000), 1);
 
     CHECK_EQ(answered(), 1);
     rig_reply(x, "held");

@@ -1,5 +1,7 @@
 """Many clients at once: the answers of a quick app may be sent together."""
 
+from tests.process import Pipe
+
 CLIENTS = 20
 ROUNDS = 60
 TARGETS = ("/piece", "/list", "/large", "/piece", "/list-too")
@@ -77,3 +79,58 @@ def test_answers_made_before_a_stop_are_not_lost(serve):
                     b"/stop" if i == CLIENTS // 2 else b"/piece"
                 )
         assert server.wait() == 0
+
+
+def warm_up(clients):
+    """The app shows that it is quick."""
+    for _ in range(ROUNDS):
+        for client in clients:
+            client.send(get("/piece"))
+        for client in clients:
+            assert client.response().body == b"/piece"
+
+
+def test_an_app_that_is_slow_all_of_a_sudden_holds_up_no_finished_answer(
+    serve, short_path
+):
+    """Both requests wait behind a third one, so that they come in one batch."""
+    with serve("quick") as server:
+        clients = [server.connect() for _ in range(CLIENTS)]
+        warm_up(clients)
+        first, quick, slow = clients[:3]
+        pipes = [Pipe(short_path / name) for name in ("first", "slow")]
+        heres = [Pipe(short_path / f"{name}.here") for name in ("first", "slow")]
+        first.send(get(f"/slow?{pipes[0]}"))
+        assert heres[0].read()
+        quick.send(get("/piece"))
+        slow.send(get(f"/slow?{pipes[1]}"))
+        pipes[0].write("go on\n")
+        assert heres[1].read()
+
+        assert quick.response().body == b"/piece"
+        pipes[1].write("go on\n")
+        assert first.response().body == slow.response().body == b"/slow"
+        for client in clients:
+            client.close()
+
+
+def test_a_client_does_not_wait_for_a_slow_close(serve, short_path):
+    with serve("quick") as server:
+        clients = [server.connect() for _ in range(CLIENTS)]
+        warm_up(clients)
+        first, closing, behind = clients[:3]
+        pipes = [Pipe(short_path / name) for name in ("first", "close")]
+        heres = [Pipe(short_path / f"{name}.here") for name in ("first", "close")]
+        first.send(get(f"/slow?{pipes[0]}"))
+        assert heres[0].read()
+        closing.send(get(f"/closes-slowly?{pipes[1]}"))
+        behind.send(get("/piece"))
+        pipes[0].write("go on\n")
+        assert heres[1].read()
+
+        assert closing.response().body == b"/closes-slowly"
+        pipes[1].write("go on\n")
+        assert first.response().body == b"/slow"
+        assert behind.response().body == b"/piece"
+        for client in clients:
+            client.close()

@@ -1,0 +1,169 @@
+/* engine/relief.c: a thread that sends what is finished while an app is slow. */
+#include "peer.h"
+
+#include <poll.h>
+
+#include "engine/relief.h"
+
+static rig r;
+static peer first, second;
+static peer *held, *other; /* in the order in which their requests were taken */
+
+/* Two idle clients, and an engine whose responses may be held for no time at all. */
+static void
+start(void)
+{
+    rig_start(&r);
+    r.serve = true;
+    peer_connect(&first, &r, 0);
+    peer_connect(&second, &r, 0);
+    peer_send(&first, request("GET", "/a", ""));
+    CHECK_EQ(peer_response(&first), 200);
+    peer_send(&second, request("GET", "/a", ""));
+    CHECK_EQ(peer_response(&second), 200);
+    UNTIL(&r, rig_in_state(&r, PWS_CONN_IDLE));
+    r.serve = false;
+    r.budget = 1;
+    CHECK_EQ(pws_relief_start(&r.engine.relief, &r.engine), 0);
+    pws_lease_take(&r.engine.lease);
+    r.engine.hold.relief = &r.engine.relief;
+    r.engine.hold.quick_ns = INT64_MAX;
+    r.engine.hold.wait_ns = 0;
+}
+
+static void
+finish(void)
+{
+    pws_relief_end(&r.engine.relief);
+    r.serve = true;
+    peer_close(&first);
+    peer_close(&second);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    rig_close(&r);
+}
+
+/* Something comes for the peer, without a turn of the engine. */
+static void
+check_comes(peer *p)
+{
+    struct pollfd fd = {.fd = p->fd, .events = POLLIN};
+
+    CHECK_EQ(poll(&fd, 1, 10000), 1);
+}
+
+/* Both clients have sent; the response to one is held, the other's request is the
+ * app's. */
+static pws_exchange *
+hold_one(void)
+{
+    pws_exchange *x;
+    pws_slice target;
+
+    peer_send(&first, request("GET", "/a", ""));
+    peer_send(&second, request("GET", "/b", ""));
+    x = rig_request(&r);
+    target = pws_request_slice(&x->request, x->request.target);
+    held = target.at[1] == 'a' ? &first : &second;
+    other = held == &first ? &second : &first;
+    rig_reply(x, "held");
+    x = rig_request(&r);
+    CHECK_EQ(atomic_load(&r.engine.hold.count), 1);
+    return x;
+}
+
+TEST(what_is_held_goes_out_while_an_app_is_slow)
+{
+    for (int i = 0; i < 3; i++) {
+        pws_exchange *x;
+
+        start();
+        x = hold_one();
+        pws_lease_drop(&r.engine.lease);
+        check_comes(held);
+        pws_lease_take(&r.engine.lease);
+        CHECK_EQ(peer_response(held), 200);
+        CHECK_BODY(held, "held");
+        rig_reply(x, "late");
+        CHECK_EQ(peer_response(other), 200);
+        pws_lease_drop(&r.engine.lease);
+        finish();
+    }
+}
+
+TEST(a_relief_does_not_wait_for_the_lease)
+{
+    pws_exchange *x;
+
+    start();
+    x = hold_one();
+    pws_relief_end(&r.engine.relief); /* while we have it */
+    CHECK_EQ(atomic_load(&r.engine.hold.count), 1);
+    rig_reply(x, "late");
+    CHECK_EQ(peer_response(held), 200);
+    CHECK_EQ(peer_response(other), 200);
+    finish();
+}
+
+TEST(what_is_lent_goes_out_while_the_app_closes_it)
+{
+    pws_exchange *x;
+
+    start();
+    peer_send(&first, request("GET", "/a", ""));
+    x = rig_request(&r);
+    rig_begin(x, "200 OK", 4);
+    CHECK_EQ(pws_exchange_write(x, "lent", 4, NULL), 0);
+    CHECK_EQ(pws_exchange_finish(x), 0);
+    pws_hold_lend(&r.engine.hold, x);
+    check_comes(&first);
+    pws_hold_reclaim(&r.engine.hold);
+    pws_hold_reclaim(&r.engine.hold);
+    pws_exchange_done(x);
+    CHECK_EQ(peer_response(&first), 200);
+    CHECK_BODY(&first, "lent");
+    pws_lease_drop(&r.engine.lease);
+    finish();
+}
+
+TEST(what_is_taken_back_in_time_is_sent_by_its_owner)
+{
+    start();
+    for (int i = 0; i < 2000; i++) {
+        pws_exchange *x;
+
+        peer_send(&first, request("GET", "/a", ""));
+        x = rig_request(&r);
+        rig_begin(x, "200 OK", 4);
+        CHECK_EQ(pws_exchange_write(x, "lent", 4, NULL), 0);
+        CHECK_EQ(pws_exchange_finish(x), 0);
+        pws_hold_lend(&r.engine.hold, x);
+        pws_hold_reclaim(&r.engine.hold);
+        pws_exchange_done(x);
+        CHECK_EQ(peer_response(&first), 200);
+        CHECK_BODY(&first, "lent");
+    }
+    pws_lease_drop(&r.engine.lease);
+    finish();
+}
+
+TEST(a_relief_rests_and_wakes_again)
+{
+    start();
+    for (int i = 0; i < 3; i++) {
+        pws_exchange *x = hold_one();
+
+        pws_lease_drop(&r.engine.lease);
+        check_comes(held);
+        for (int64_t until = rig_deadline();
+             atomic_load(&r.engine.relief.word) != PWS_RELIEF_RESTS;) {
+            CHECK(poll(NULL, 0, 10) == 0 && rig_deadline() - until < 10000);
+        }
+        pws_lease_take(&r.engine.lease);
+        CHECK_EQ(peer_response(held), 200);
+        rig_reply(x, "late");
+        CHECK_EQ(peer_response(other), 200);
+        UNTIL(&r, rig_in_state(&r, PWS_CONN_IDLE));
+    }
+    pws_lease_drop(&r.engine.lease);
+    finish();
+}
