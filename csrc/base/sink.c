@@ -231,3 +231,27 @@ pws_sink_write(pws_sink *sink, const char *lines, size_t len)
     errno = saved;
     return done;
 }
+
+void
+pws_sink_begin_line(pws_sink *sink)
+{
+    char path[32], last = '\n';
+    struct stat st;
+    int fd;
+
+    if (atomic_load(&sink->way) != WAY_FILE) {
+        return; /* pieces of pipes are written whole or not at all */
+    }
+    /* Our own descriptor is for writing. */
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", atomic_load(&sink->fd));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (fstat(fd, &st) == 0 && st.st_size > 0) {
+            (void)!pread(fd, &last, 1, st.st_size - 1);
+        }
+        close(fd);
+    }
+    if (fd < 0 || last != '\n') {
+        atomic_store(&sink->torn, true);
+    }
+}

@@ -43,4 +43,8 @@ size_t pws_sink_write(pws_sink *sink, const char *lines, size_t len);
 
 #define PWS_SINK_PATIENCE_MS 100
 
+/* Begin the next write on a new line, where a file ends within one: somebody died while
+ * writing it. */
+void pws_sink_begin_line(pws_sink *sink);
+
 #endif

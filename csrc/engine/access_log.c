@@ -1,39 +1,36 @@
 #include "engine/access_log.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/escape.h"
+#include "base/log.h"
+#include "base/ring.h"
+#include "base/sink.h"
 #include "proto/target.h"
-
-#define BUFFER_SIZE (64u * 1024)
 
 /* Lines are written when so much waits, or after this time. */
 #define FULL (32u * 1024)
 #define WAIT_MS 1000
 
-/* The longest value and the longest line that are logged; what is beyond is cut. */
+/* The longest value and the longest line that are logged; what is beyond is cut. A line
+ * fits into a ring that is empty. */
 #define VALUE_MAX 4096u
-#define LINE_MAX_BYTES (32u * 1024)
-
-/* A pipe that nobody empties is waited for this long, once a write. */
-#define PIPE_WAIT_MS 100
+#define LINE_MAX_BYTES (PWS_RING_SIZE / 2 - 1024)
 
 struct pws_access_log {
-    int fd;
-    bool is_pipe;
+    pws_sink sink;
+    pws_ring ring;
+    void *own; /* its memory, until it is shared */
     pws_access_format format;
-    int64_t oldest_ms; /* when the first waiting line was added */
-    time_t time_s;     /* of time_text */
+    int64_t due_ms;     /* when what waits is to be written */
+    bool failing;       /* the last write did not take all: only due_ms counts */
+    unsigned long lost; /* lines that had no room meanwhile, not told yet */
+    time_t time_s;      /* of time_text */
     char time_text[40];
-    size_t used;
-    char buffer[BUFFER_SIZE];
+    char line[LINE_MAX_BYTES]; /* the one being made */
 };
 
 pws_access_log *
@@ -41,14 +38,17 @@ pws_access_log_new(const char *format, int fd)
 {
     pws_access_log *log = calloc(1, sizeof(*log));
 
-    if (log == NULL || pws_access_format_init(&log->format, format) < 0) {
-        if (log != NULL) {
-            pws_access_format_clear(&log->format);
-        }
-        free(log);
+    if (log == NULL) {
         return NULL;
     }
-    pws_access_log_reopen(log, fd);
+    log->sink = (pws_sink)PWS_SINK_ON(-1);
+    log->own = calloc(1, PWS_RING_SIZE);
+    if (log->own == NULL || pws_access_format_init(&log->format, format) < 0 ||
+        pws_sink_open(&log->sink, fd) < 0) {
+        pws_access_log_free(log);
+        return NULL;
+    }
+    pws_ring_open(&log->ring, log->own, PWS_RING_SIZE);
     return log;
 }
 
@@ -56,8 +56,20 @@ void
 pws_access_log_free(pws_access_log *log)
 {
     pws_access_log_flush(log);
+    pws_sink_close(&log->sink);
     pws_access_format_clear(&log->format);
+    free(log->own);
     free(log);
+}
+
+void
+pws_access_log_share(pws_access_log *log, void *memory)
+{
+    pws_ring_open(&log->ring, memory, PWS_RING_SIZE);
+    free(log->own);
+    log->own = NULL;
+    log->failing = false;
+    log->lost = 0;
 }
 
 const pws_access_format *
@@ -66,82 +78,68 @@ pws_access_log_format(const pws_access_log *log)
     return &log->format;
 }
 
-void
+int
 pws_access_log_reopen(pws_access_log *log, int fd)
 {
-    struct stat st;
-
-    pws_access_log_flush(log);
-    log->fd = fd;
-    log->is_pipe = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+    return pws_sink_open(&log->sink, fd);
 }
 
-/* The end of the last whole line within `most` bytes; there is one. */
-static size_t
-whole_lines(const char *at, size_t len, size_t most)
+static void
+report_lost(pws_access_log *log)
 {
-    const char *end;
-
-    if (len <= most) {
-        return len;
+    if (log->lost > 0) {
+        pws_log_limited(PWS_LOG_UNLOGGED, PWS_LOG_ERROR,
+                        "Access log: %lu lines lost, it cannot be written", log->lost);
+        log->lost = 0;
     }
-    end = memrchr(at, '\n', most);
-    return end != NULL ? (size_t)(end + 1 - at) : most;
-}
-
-/* Returns whether the bytes were written, or are to be tried again. */
-static bool
-write_some(pws_access_log *log, size_t *at)
-{
-    size_t len = log->used - *at;
-    ssize_t n;
-
-    if (log->is_pipe) {
-        len = whole_lines(log->buffer + *at, len, PIPE_BUF);
-    }
-    n = write(log->fd, log->buffer + *at, len);
-    if (n >= 0) {
-        *at += (size_t)n;
-        return true;
-    }
-    if (errno == EAGAIN) {
-        struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
-
-        return poll(&ready, 1, PIPE_WAIT_MS) > 0;
-    }
-    return errno == EINTR;
 }
 
 void
 pws_access_log_flush(pws_access_log *log)
 {
-    size_t at = 0;
-
-    while (at < log->used && write_some(log, &at)) {
-    }
-    log->used = 0;
+    log->failing = !pws_ring_write(&log->ring, &log->sink);
+    report_lost(log);
 }
 
 void
 pws_access_log_discard(pws_access_log *log)
 {
-    log->used = 0;
+    log->ring.memory = NULL;
+    log->lost = 0;
 }
 
 int
 pws_access_log_tick(pws_access_log *log, int64_t now_ms)
 {
-    int64_t left_ms;
-
-    if (log->used == 0) {
+    if (pws_ring_waiting(&log->ring) == 0) {
         return -1;
     }
-    left_ms = log->oldest_ms + WAIT_MS - now_ms;
-    if (left_ms > 0) {
-        return (int)left_ms;
+    if (now_ms < log->due_ms) {
+        return (int)(log->due_ms - now_ms);
     }
     pws_access_log_flush(log);
-    return -1;
+    log->due_ms = now_ms + WAIT_MS;
+    return log->failing ? WAIT_MS : -1;
+}
+
+/* Put a line in. Where writing fails, it is not tried for each line. */
+static void
+add_line(pws_access_log *log, pws_slice text, int64_t now_ms)
+{
+    if (pws_ring_waiting(&log->ring) == 0) {
+        log->due_ms = now_ms + WAIT_MS;
+    }
+    if (!pws_ring_put(&log->ring, text)) {
+        if (!log->failing) {
+            pws_access_log_flush(log);
+        }
+        if (!pws_ring_put(&log->ring, text)) {
+            log->lost++;
+        }
+    }
+    if (!log->failing && pws_ring_waiting(&log->ring) >= FULL) {
+        pws_access_log_flush(log);
+    }
 }
 
 typedef struct {
@@ -443,21 +441,11 @@ void
 pws_access_log_add(pws_access_log *log, const pws_exchange *x, const pws_clock *clock)
 {
     uint64_t us = microseconds_since(&x->started);
-    line l;
+    line l = {log->line, log->line + LINE_MAX_BYTES - 1};
 
-    if (log->used > BUFFER_SIZE - LINE_MAX_BYTES) {
-        pws_access_log_flush(log);
-    }
-    if (log->used == 0) {
-        log->oldest_ms = clock->now_ms;
-    }
-    l = (line){log->buffer + log->used, log->buffer + log->used + LINE_MAX_BYTES - 1};
     for (size_t i = 0; i < log->format.op_count; i++) {
         put_op(log, &l, &log->format.ops[i], x, clock, us);
     }
     *l.at++ = '\n';
-    log->used = (size_t)(l.at - log->buffer);
-    if (log->used >= FULL) {
-        pws_access_log_flush(log);
-    }
+    add_line(log, (pws_slice){log->line, (size_t)(l.at - log->line)}, clock->now_ms);
 }

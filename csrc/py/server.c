@@ -314,8 +314,9 @@ reopen_access_log(PyObject *object, PyObject *fd)
     if (number < 0) {
         return NULL;
     }
-    if (self->engine_open && self->settings.engine.access_log != NULL) {
-        pws_access_log_reopen(self->settings.engine.access_log, number);
+    if (self->engine_open && self->settings.engine.access_log != NULL &&
+        pws_access_log_reopen(self->settings.engine.access_log, number) < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
     }
     Py_RETURN_NONE;
 }
@@ -407,7 +408,7 @@ static PyMethodDef methods[] = {
     {"stop", (PyCFunction)(void (*)(void))stop, METH_VARARGS | METH_KEYWORDS,
      "stop(graceful=True): end serve(). From signal handlers and any thread."},
     {"reopen_access_log", reopen_access_log, METH_O,
-     "reopen_access_log(file): write what waits, then go on with this file."},
+     "reopen_access_log(file): go on with a duplicate of this file's descriptor."},
     {"abandon", abandon, METH_NOARGS,
      "abandon(): in a forked child, let go of the parent's sockets."},
     {"close", close_server, METH_NOARGS, "close(): close all sockets. Idempotent."},

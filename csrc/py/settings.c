@@ -276,7 +276,7 @@ read_limits(pws_settings *settings, PyObject *config)
     return read_seconds(config, "keepalive", &e->keepalive_ms);
 }
 
-/* The descriptor of the access log is the Python side's; -1: no log. */
+/* The access log has a duplicate of the descriptor; -1: no log. */
 static int
 read_access_log(pws_settings *settings, PyObject *config)
 {
@@ -291,7 +291,7 @@ read_access_log(pws_settings *settings, PyObject *config)
         settings->engine.access_log =
             pws_access_log_new(PyUnicode_AsUTF8(format), (int)fd);
         if (settings->engine.access_log == NULL) {
-            PyErr_NoMemory();
+            PyErr_SetFromErrno(PyExc_OSError);
         }
     }
     Py_XDECREF(format);

@@ -2,10 +2,15 @@
 #include "engine/access_log.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "base/ring.h"
 #include "peer.h"
 
 static rig r;
@@ -144,17 +149,24 @@ TEST(lines_are_written_in_batches_and_not_late)
     finish();
 }
 
-TEST(much_is_written_before_a_second_has_passed)
+/* One request after the other, each with a line of some 3,000 bytes. */
+static void
+request_much(int count)
 {
     static char target[3000], text[3100];
 
     memset(target, 'a', sizeof(target) - 1);
     snprintf(text, sizeof(text), "GET /%s HTTP/1.1\r\nHost: x\r\n\r\n", target);
-    start("%(U)s");
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < count; i++) {
         peer_send(&p, text);
         CHECK_EQ(peer_response(&p), 200);
     }
+}
+
+TEST(much_is_written_before_a_second_has_passed)
+{
+    start("%(U)s");
+    request_much(40);
     CHECK(strlen(written()) >= 32 * 1024);
     finish();
 }
@@ -167,7 +179,7 @@ TEST(a_pipe_gets_whole_lines)
 
     CHECK_EQ(pipe2(ends, O_NONBLOCK), 0);
     start("%(U)s");
-    pws_access_log_reopen(r.config.access_log, ends[1]);
+    CHECK_EQ(pws_access_log_reopen(r.config.access_log, ends[1]), 0);
     for (int i = 0; i < 500; i++) {
         peer_send(&p, GET("/0123456789", ""));
         CHECK_EQ(peer_response(&p), 200);
@@ -177,22 +189,98 @@ TEST(a_pipe_gets_whole_lines)
     CHECK_EQ(n, 500 * 12);
     CHECK_EQ(got[n - 1], '\n');
     close(ends[0]);
-    pws_access_log_reopen(r.config.access_log, fileno(file));
     close(ends[1]);
     finish();
 }
 
+/* Lines wait in the ring, then are lost, which is said; then all goes on. */
 TEST(a_log_that_cannot_be_written_stops_nobody)
 {
-    int full = open("/dev/full", O_WRONLY);
+    int full = open("/dev/full", O_WRONLY), ends[2];
+    char said[4096];
+    ssize_t n;
 
     CHECK(full >= 0);
+    CHECK_EQ(pipe2(ends, O_NONBLOCK), 0);
     start("%(U)s");
-    pws_access_log_reopen(r.config.access_log, full);
-    peer_send(&p, GET("/", ""));
-    CHECK_EQ(peer_response(&p), 200);
+    CHECK_EQ(pws_log_open(ends[1], PWS_LOG_INFO), 0);
+    CHECK_EQ(pws_access_log_reopen(r.config.access_log, full), 0);
+    request_much(60);
     pws_access_log_flush(r.config.access_log);
-    pws_access_log_reopen(r.config.access_log, fileno(file));
+    CHECK_EQ(pws_log_open(2, PWS_LOG_INFO), 0);
+    n = read(ends[0], said, sizeof(said));
+    CHECK(n > 0 && memmem(said, (size_t)n, " lines lost, it cannot be", 25) != NULL);
+
+    CHECK_EQ(pws_access_log_reopen(r.config.access_log, fileno(file)), 0);
+    CHECK_EQ(written()[0], '\0');
+    peer_send(&p, GET("/last", ""));
+    CHECK_EQ(peer_response(&p), 200);
+    UNTIL(&r, strlen(written()) > 32 * 1024); /* what had waited; the last is lost */
+    peer_send(&p, GET("/again", ""));
+    CHECK_EQ(peer_response(&p), 200);
+    UNTIL(&r, strstr(written(), "/again\n") != NULL);
     close(full);
+    close(ends[0]);
+    close(ends[1]);
     finish();
+}
+
+TEST(lines_may_be_shared_with_who_writes_them_for_the_dead)
+{
+    char *memory = mmap(NULL, PWS_RING_SIZE, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pws_sink sink = PWS_SINK_ON(-1);
+    int status;
+    pid_t child;
+
+    CHECK(memory != MAP_FAILED);
+    start("%(U)s");
+    CHECK_EQ(pws_sink_open(&sink, fileno(file)), 0);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        pws_access_log_share(r.config.access_log, memory);
+        peer_send(&p, GET("/one", ""));
+        (void)peer_response(&p);
+        peer_send(&p, GET("/two", ""));
+        (void)peer_response(&p);
+        kill(getpid(), SIGKILL);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(strcmp(written(), "") == 0);
+    CHECK(pws_ring_drain(memory, PWS_RING_SIZE, &sink));
+    CHECK(strcmp(written(), "/one\n/two\n") == 0);
+    pws_sink_close(&sink);
+    finish();
+    munmap(memory, PWS_RING_SIZE);
+}
+
+/* A child of an app has the parent's memory, and must not take lines out of it. */
+TEST(a_forked_child_leaves_the_lines_alone)
+{
+    char *memory = mmap(NULL, PWS_RING_SIZE, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status;
+    pid_t child;
+
+    CHECK(memory != MAP_FAILED);
+    start("%(U)s");
+    pws_access_log_share(r.config.access_log, memory);
+    peer_send(&p, GET("/mine", ""));
+    CHECK_EQ(peer_response(&p), 200);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        pws_access_log_discard(r.config.access_log);
+        pws_access_log_free(r.config.access_log);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK(strcmp(written(), "") == 0);
+    pws_access_log_flush(r.config.access_log);
+    CHECK(strcmp(written(), "/mine\n") == 0);
+    finish();
+    munmap(memory, PWS_RING_SIZE);
 }

@@ -2,8 +2,12 @@
 
 import os
 import re
+import signal
 
 import pytest
+
+from tests.process import STOP_S
+from tests.streams import BROKEN, launched, served
 
 COMBINED = re.compile(
     r"127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
@@ -82,3 +86,20 @@ def test_a_log_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
     path = os.fspath(tmp_path / "missing" / "access.log")
     with pytest.raises(ConfigError, match=r"accesslog: cannot write to .*access\.log"):
         run(lambda environ, start: [], bind="127.0.0.1:0", accesslog=path)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
+def test_an_access_log_that_nobody_takes_stops_nothing(broken):
+    kept, stdout = broken()
+    settings = {"accesslog": "-", "access_log_format": "x" * 4000}
+    try:
+        with launched("hello", settings, stdout=stdout) as (server, at):
+            for _ in range(40):
+                assert served(at) == 200
+            assert os.get_blocking(stdout), "its flags are not ours to change"
+            server.send_signal(signal.SIGTERM)
+
+            assert server.wait(STOP_S) == 0
+    finally:
+        for fd in (*kept, stdout):
+            os.close(fd)

@@ -1,20 +1,17 @@
 """The error log of a real server: no client floods it, no reader of it holds up the server."""
 
-import contextlib
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
 
 import pytest
 
 from tests.client import DEADLINE_S, Client
-from tests.process import ROOT, START_S, STOP_S, environment
+from tests.process import START_S, STOP_S
+from tests.streams import BROKEN, finish, launched, served
 
 BURST = 20
 
@@ -112,72 +109,6 @@ def test_bytes_of_a_target_that_are_no_text_are_escaped(serve):
 # Where it goes
 
 
-@contextlib.contextmanager
-def launched(app, settings: Mapping[str, object] = {}, command=None, **process):
-    """A server on an inherited socket: it needs no log to tell its address.
-
-    `command` gets the address, else it is `run(app, **settings)`.
-    """
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        fd = listener.fileno()
-        settings = {"bind": f"fd://{fd}", "keepalive": 60, **settings}
-        module = ["tests.launch", app, json.dumps(settings)]
-        if command is not None:
-            module = ["pywsgiserve", "-b", f"fd://{fd}", *command, app]
-        server = subprocess.Popen(
-            [sys.executable, "-m", *module],
-            cwd=ROOT,
-            env=environment({}),
-            pass_fds=(fd,),
-            start_new_session=True,
-            **process,
-        )
-        try:
-            yield server, listener.getsockname()
-        finally:
-            server.kill()
-            server.wait()
-
-
-def served(address, path="/fine"):
-    with socket.create_connection(address, timeout=START_S) as connection:
-        client = Client(connection)
-        connection.settimeout(START_S)
-        return client.get(path).status
-
-
-def nobody_reads():
-    """A pipe that is full and stays so."""
-    ours, theirs = os.pipe()
-    os.set_blocking(theirs, False)
-    with contextlib.suppress(BlockingIOError):
-        while os.write(theirs, b"x" * 4096):
-            pass
-    os.set_blocking(theirs, True)
-    return [ours], theirs
-
-
-def gone():
-    ours, theirs = os.pipe()
-    os.close(ours)
-    return [], theirs
-
-
-def full_disk():
-    return [], os.open("/dev/full", os.O_WRONLY)
-
-
-def reset_socket():
-    ours, theirs = socket.socketpair()
-    ours.close()
-    return [], theirs.detach()
-
-
-BROKEN = [nobody_reads, gone, full_disk, reset_socket]
-
-
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_broken_stderr_stops_nothing(broken, signum):
@@ -226,11 +157,6 @@ def test_closed_standard_descriptors_are_never_a_clients():
 # Files
 
 PREFIX = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] "
-
-
-def finish(server, signum=signal.SIGTERM):
-    server.send_signal(signum)
-    assert server.wait(STOP_S) == 0
 
 
 def said(path, text):
