@@ -72,11 +72,9 @@ class Server:
         with contextlib.ExitStack() as opened:
             if any(is_set(name, getattr(config, name)) for name in ERROR_LOG):
                 logs.open(config)
-            access_fd = -1
-            if config.accesslog is not None:
-                access_fd = logs.target(config, "accesslog", 1).open()
-                opened.callback(os.close, access_fd)
-            self._core = bound(native(config, access_fd))
+            access_log = logs.AccessLog(config)
+            opened.callback(access_log.close)
+            self._core = bound(native(config, access_log.fd))
             opened.callback(self._core.close)
             self._opened = opened.pop_all()
         servers.append(self._core)

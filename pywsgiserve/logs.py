@@ -173,18 +173,18 @@ def capture_output(fd: int) -> None:
     os.dup2(fd, 2)
 
 
-class Logs:
-    """The logs of this process, as they are open now."""
+@dataclass
+class ErrorLog:
+    """How the error log of this process is open now."""
 
-    def __init__(self) -> None:
-        self.error: Target | None = None
-        self.level = LEVELS["INFO"]
-        self.capture = False
-        self.access: Target | None = None
-        self.access_fd = -1
+    target: Target | None = None
+    level: int = LEVELS["INFO"]
+    capture: bool = False
 
-    def connect_error(self, error: Target) -> None:
-        fd = error.open()
+    def connect(self) -> None:
+        if self.target is None:
+            return
+        fd = self.target.open()
         try:
             _core.log_open(fd, self.level)
             if self.capture:
@@ -192,73 +192,70 @@ class Logs:
         finally:
             os.close(fd)
 
-    def connect_access(self, access: Target) -> None:
-        """The descriptor keeps its number."""
-        fd = access.open()
-        if self.access_fd < 0:
-            self.access_fd = fd
-        else:
-            os.dup2(fd, self.access_fd, inheritable=False)
-            os.close(fd)
 
-
-opened = Logs()
+opened = ErrorLog()
 
 
 def open(config: Config) -> None:
     """Open the error log as the settings have it, and the loggers of Python code.
 
-    `ConfigError` when it cannot be written: then it goes on where it went. To be called
-    before anything opens sockets or imports the app, and again whenever the settings or
-    the descriptors 0 to 2 have changed.
+    `ConfigError` when it cannot be written: then all stays as it was. To be called before
+    anything opens sockets or imports the app, and again whenever the settings or the
+    descriptors 0 to 2 have changed: the log has a duplicate of what they were.
     """
+    global opened
     fill_standard_descriptors()
-    error = target(config, "errorlog", 2)
-    opened.level = LEVELS[config.loglevel.upper()]
-    # Gunicorn captures nothing where the log is stderr anyway.
-    opened.capture = config.capture_output and config.errorlog != "-"
-    opened.connect_error(error)
-    opened.error = error
+    wanted = ErrorLog(
+        target(config, "errorlog", 2),
+        LEVELS[config.loglevel.upper()],
+        # Gunicorn captures nothing where the log is stderr anyway.
+        config.capture_output and config.errorlog != "-",
+    )
+    wanted.connect()
+    opened = wanted
     install_loggers(config.loglevel.upper())
 
 
-def open_access(config: Config) -> int:
-    """Open the access log; returns its descriptor, -1 where there is none.
-
-    The descriptor stays the same until `close()`, also when the file is opened again.
-    """
-    if config.accesslog is None:
-        close_access()
-        return -1
-    access = target(config, "accesslog", 1)
-    opened.connect_access(access)
-    opened.access = access
-    return opened.access_fd
-
-
 def reopen() -> None:
-    """Open the files again: they were renamed. A log whose file cannot be opened goes on
-    in the old one, and says so."""
-    for connect, log in (
-        (opened.connect_error, opened.error),
-        (opened.connect_access, opened.access),
-    ):
-        try:
-            if log is not None:
-                connect(log)
-        except ConfigError as problem:
-            line("ERROR", f"{problem}; going on with the old file")
-
-
-def close_access() -> None:
-    if opened.access_fd >= 0:
-        os.close(opened.access_fd)
-    opened.access_fd = -1
-    opened.access = None
+    """Open the error log's file again: it was renamed."""
+    try:
+        opened.connect()
+    except ConfigError as problem:
+        line("ERROR", f"{problem}; going on with the old file")
 
 
 def close() -> None:
-    """At the end: say what was left out, let go of the access log."""
+    """At the end of a process: say what has not been said yet."""
     errors.flush()
     _core.log_flush()
-    close_access()
+
+
+class AccessLog:
+    """The access log of a server: a descriptor, which keeps its number, or -1 for none."""
+
+    def __init__(self, config: Config) -> None:
+        self._target: Target | None = None
+        self.fd = -1
+        if config.accesslog is not None:
+            self._target = target(config, "accesslog", 1)
+            self.fd = self._target.open()
+
+    def reopen(self, server: _core.Server | None = None) -> None:
+        """Open the file again, it was renamed, and let the server go on with it."""
+        if self._target is None:
+            return
+        try:
+            fd = self._target.open()
+        except ConfigError as problem:
+            line("ERROR", f"{problem}; going on with the old file")
+            return
+        os.dup2(fd, self.fd, inheritable=False)
+        os.close(fd)
+        if server is not None:
+            server.reopen_access_log(self.fd)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+        self._target = None

@@ -54,6 +54,7 @@ class Generation:
 
     config: Config
     load_app: LoadApp
+    access_log: logs.AccessLog
     place: Place
 
 
@@ -213,11 +214,13 @@ class Arbiter:
             if self._reread is not None:
                 config, load_app = self._reread()
             owner(config)
-            new = Generation(self._keep_fixed(config), load_app, Place.here())
-            open_logs(new.config)
+            access_log = logs.AccessLog(config)
+            new = Generation(
+                self._keep_fixed(config), load_app, access_log, Place.here()
+            )
+            logs.open(config)
         except (Exception, SystemExit) as error:
             place.enter()
-            open_logs_again(self.cfg)
             if isinstance(error, ConfigError):
                 details = f"\n{error.details}" if error.details else ""
                 logs.line("ERROR", f"Reload failed: {error}{details}")
@@ -226,6 +229,8 @@ class Arbiter:
             return None
         if self._before is None:
             self._before = self._generation
+        else:
+            self._generation.access_log.close()
         self._generation = new
         self.num_workers = new.config.workers
         return timing(new.config)
@@ -245,15 +250,18 @@ class Arbiter:
             return
         if kept:
             logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
+            self._before.access_log.close()
         else:
+            self._generation.access_log.close()
             self._generation = self._before
             self._generation.place.enter()
-            open_logs_again(self.cfg)
+            open_again(self.cfg)
             self.num_workers = self.cfg.workers
         self._before = None
 
     def reopen(self) -> None:
         logs.reopen()
+        self._generation.access_log.reopen()
 
     def started(self) -> None:
         logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
@@ -285,16 +293,10 @@ class Arbiter:
                 log_exception("Exception in on_exit hook", error)
 
 
-def open_logs(config: Config) -> None:
-    """Error log and access log; this process writes to the first one only."""
-    logs.open(config)
-    logs.open_access(config)
-
-
-def open_logs_again(config: Config) -> None:
-    """They were open like this before."""
+def open_again(config: Config) -> None:
+    """The error log was open like this before."""
     try:
-        open_logs(config)
+        logs.open(config)
     except ConfigError as error:
         logs.line("ERROR", str(error))
 
@@ -346,6 +348,7 @@ def work(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
         core=core,
         listeners=sockets,
         load_app=arbiter.generation.load_app,
+        access_log=arbiter.generation.access_log,
         owner=owner(worker.cfg),
         on_ready=silence if daemon_starts else None,
     )
@@ -363,9 +366,9 @@ def serve(config: Config, load_app: LoadApp, reread: Reread | None = None) -> in
         if code is not None:
             return code
     owner(config)
-    open_logs(config)
+    logs.open(config)
     logs.line("INFO", f"Starting {PROGRAM} {__version__}")
-    first = Generation(config, load_app, Place.here())
+    first = Generation(config, load_app, logs.AccessLog(config), Place.here())
     arbiter = Arbiter(first, reread)
     arbiter.outcome = Outcome(status_fd)
     pidfile = pid_file(config.pidfile) if config.pidfile else None

@@ -180,7 +180,9 @@ def signals_held_back(signums: Iterable[signal.Signals]) -> Iterator[None]:
 
 
 @contextmanager
-def stopping_signals(server: _core.Server) -> Iterator[None]:
+def stopping_signals(
+    server: _core.Server, access_log: logs.AccessLog
+) -> Iterator[None]:
     """SIGTERM stops gracefully, SIGINT at once; a second SIGINT interrupts the app too.
     SIGUSR1 opens the logs again.
 
@@ -202,8 +204,7 @@ def stopping_signals(server: _core.Server) -> Iterator[None]:
     def on_usr1(signum: int, frame: object) -> None:
         logs.line("INFO", "Handling signal: usr1")
         logs.reopen()
-        if logs.opened.access_fd >= 0:
-            server.reopen_access_log(logs.opened.access_fd)
+        access_log.reopen(server)
 
     previous = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, on_term),
@@ -290,25 +291,27 @@ def end_process(code: int) -> NoReturn:
 def serve_here(app: App, config: Config) -> None:
     """Bind, serve until a signal says otherwise, close."""
     logs.open(config)
+    access_log = logs.AccessLog(config)
     worker = Worker(1, config, Log(logs.line))
     worker.pid = os.getpid()
     worker.wsgi = app
     try:
         if config.post_worker_init is not None:
             config.post_worker_init(worker)
-        serve(app, native(config, logs.open_access(config), worker=worker))
+        serve(app, native(config, access_log.fd, worker=worker), access_log)
     finally:
+        access_log.close()
         logs.close()
 
 
-def serve(app: App, config: NativeConfig) -> None:
+def serve(app: App, config: NativeConfig, access_log: logs.AccessLog) -> None:
     try:
         server = _core.Server(config, log_exception)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     running.append(server)
     try:
-        with stopping_signals(server):
+        with stopping_signals(server, access_log):
             where = ",".join(describe(address) for address in server.addresses)
             logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
             server.serve(app)

@@ -40,6 +40,7 @@ class Life:
     core: _core.Master
     listeners: _core.Listeners
     load_app: Callable[[], App]
+    access_log: logs.AccessLog
     owner: tuple[int, int, str | None] | None
     on_ready: Callable[[], None] | None
     engine: _core.Server | None = field(default=None, init=False)
@@ -100,7 +101,7 @@ class Life:
             worker.max_requests = config.max_requests + jitter
         if config.post_worker_init is not None:
             config.post_worker_init(worker)
-        settings = native(config, logs.opened.access_fd, worker=worker)
+        settings = native(config, self.access_log.fd, worker=worker)
         try:
             engine = _core.Server(
                 settings, log_exception, self.listeners, self.core, self.heed
@@ -171,8 +172,7 @@ class Life:
 
     def reopen_logs(self) -> None:
         logs.reopen()
-        if self.engine is not None and logs.opened.access_fd >= 0:
-            self.engine.reopen_access_log(logs.opened.access_fd)
+        self.access_log.reopen(self.engine)
 
 
 def become(owner: tuple[int, int, str | None]) -> None:

@@ -41,6 +41,8 @@ def application(environ, start_response):
     start_response(
         "200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
     )
-    return [body] if path.startswith("/list") else Answer(
-        body, pipe if path == "/closes-slowly" else ""
+    return (
+        [body]
+        if path.startswith("/list")
+        else Answer(body, pipe if path == "/closes-slowly" else "")
     )

@@ -180,8 +180,7 @@ def test_two_runs_may_have_two_logs(tmp_path: Path) -> None:
         "from pywsgiserve import logs\n"
         "from pywsgiserve.config import Config\n"
         f"for path in {str(one)!r}, {str(two)!r}:\n"
-        "    logs.open(Config(errorlog=path, accesslog=path + '.access'))\n"
-        "    logs.open_access(Config(errorlog=path, accesslog=path + '.access'))\n"
+        "    logs.open(Config(errorlog=path))\n"
         "    logs.line('INFO', path[-3:])\n"
         "    logs.close()\n"
     )
@@ -189,4 +188,28 @@ def test_two_runs_may_have_two_logs(tmp_path: Path) -> None:
     assert said == ""
     assert one.read_text().endswith("[INFO] one\n")
     assert two.read_text().endswith("[INFO] two\n")
-    assert (tmp_path / "two.access").exists()
+
+
+def test_an_access_log_keeps_its_descriptor_when_it_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "access"
+    log = logs.AccessLog(Config(accesslog=os.fspath(path)))
+    before = log.fd
+    path.rename(tmp_path / "old")
+    log.reopen()
+
+    assert log.fd == before
+    assert os.path.samestat(os.fstat(log.fd), path.stat())
+    assert not os.get_inheritable(log.fd)
+    log.close()
+    assert log.fd == -1
+    log.reopen()
+    assert log.fd == -1
+
+
+def test_without_an_access_log_there_is_nothing_to_open() -> None:
+    log = logs.AccessLog(Config())
+    log.reopen()
+
+    assert log.fd == -1
