@@ -187,8 +187,8 @@ report_left_out(pws_log_kind kind)
     unsigned long count = atomic_exchange(&limits[kind].left_out, 0);
 
     if (count > 0) {
-        pws_log(kinds[kind].level, "%s: %lu similar lines left out", kinds[kind].name,
-                count);
+        pws_log(kinds[kind].level, "%s: %lu similar line%s left out", kinds[kind].name,
+                count, count == 1 ? "" : "s");
     }
 }
 

@@ -118,13 +118,21 @@ pws_ring_write(pws_ring *ring, pws_sink *sink)
 }
 
 bool
-pws_ring_drain(void *memory, size_t size, pws_sink *sink)
+pws_ring_drain(void *memory, size_t size, int fd)
 {
+    pws_sink sink = PWS_SINK_ON(fd);
     pws_ring ring;
+    bool empty;
 
     pws_ring_open(&ring, memory, size);
-    if (atomic_load(&ring.memory->aim) != atomic_load(&ring.memory->written)) {
-        pws_sink_begin_line(sink);
+    if (pws_ring_waiting(&ring) == 0) {
+        return true;
     }
-    return pws_ring_write(&ring, sink);
+    (void)pws_sink_open(&sink, fd); /* without, it is written to as carefully */
+    if (atomic_load(&ring.memory->aim) != atomic_load(&ring.memory->written)) {
+        pws_sink_begin_line(&sink);
+    }
+    empty = pws_ring_write(&ring, &sink);
+    pws_sink_close(&sink);
+    return empty;
 }

@@ -10,8 +10,8 @@
  *                                     new memory is an empty ring
  *     fork()                          the worker puts and writes, the master does not
  *                                     touch it
- *     waitpid() has returned its pid  pws_ring_drain(memory, size, &sink), before the
- *                                     slot is given to another worker
+ *     waitpid() has returned its pid  pws_ring_drain(memory, PWS_RING_SIZE, fd of the
+ *                                     log), before the slot is another worker's
  *
  * What is promised: a line is in the ring as a whole or not at all (one store makes it
  * visible); a line in the ring is written at least once; it is written twice only when
@@ -51,9 +51,10 @@ size_t pws_ring_waiting(const pws_ring *ring);
 /* Write what waits, whole lines only. Returns whether all of it was. */
 bool pws_ring_write(pws_ring *ring, pws_sink *sink);
 
-/* Write what a dead producer has left. Never blocks longer than a sink does. Returns
- * whether the ring is empty now: then it can be used by another producer. Memory that
- * its producer has spoilt is emptied, and nothing beyond it is read. */
-bool pws_ring_drain(void *memory, size_t size, pws_sink *sink);
+/* Write what a dead producer has left to `fd` (borrowed), waiting no longer than a sink
+ * does. Returns whether the ring is empty now: then another producer can use it. If it
+ * is not, the log takes nothing: try later, or zero the memory and give up its lines.
+ * Memory that its producer has spoilt is emptied, and nothing beyond it is read. */
+bool pws_ring_drain(void *memory, size_t size, int fd);
 
 #endif

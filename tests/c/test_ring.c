@@ -184,11 +184,11 @@ TEST(what_the_dead_have_left_is_written)
 {
     start(SIZE);
     CHECK(put("a\n") && put("b\n"));
-    CHECK(pws_ring_drain(ring.memory, SIZE, &sink));
-    CHECK(pws_ring_drain(ring.memory, SIZE, &sink));
+    CHECK(pws_ring_drain(ring.memory, SIZE, fileno(file)));
+    CHECK(pws_ring_drain(ring.memory, SIZE, fileno(file)));
     CHECK_BYTES(content().at, content().len, "a\nb\n");
     CHECK(put("c\n"));
-    CHECK(pws_ring_drain(ring.memory, SIZE, &sink));
+    CHECK(pws_ring_drain(ring.memory, SIZE, fileno(file)));
     CHECK_BYTES(content().at, content().len, "a\nb\nc\n");
     finish();
 }
@@ -206,12 +206,12 @@ TEST(a_write_that_was_cut_short_does_not_spoil_the_next_line)
     CHECK(put("a\n") && put("b\n"));
     CHECK_EQ(write(fileno(file), "a\nto", 4), 4); /* the kernel came so far */
     positions()[2] = 4;                           /* and the write() was noted */
-    CHECK(pws_ring_drain(ring.memory, SIZE, &sink));
+    CHECK(pws_ring_drain(ring.memory, SIZE, fileno(file)));
     CHECK_BYTES(content().at, content().len, "a\nto\na\nb\n");
 
     CHECK(put("c\n"));
     positions()[2] = 6;
-    CHECK(pws_ring_drain(ring.memory, SIZE, &sink));
+    CHECK(pws_ring_drain(ring.memory, SIZE, fileno(file)));
     CHECK_BYTES(content().at, content().len, "a\nto\na\nb\nc\n");
     finish();
 }
@@ -232,10 +232,10 @@ TEST(spoilt_memory_harms_nobody)
         positions()[0] = values[i / 3 % COUNT];
         positions()[1] = values[i / 3 / COUNT % COUNT];
         positions()[2] = values[i / 3 / COUNT / COUNT % COUNT];
-        CHECK(pws_ring_drain(ring.memory, SIZE, &sink));
+        CHECK(pws_ring_drain(ring.memory, SIZE, fileno(file)));
         CHECK_EQ(pws_ring_waiting(&ring), 0);
         CHECK(put("ok\n"));
-        CHECK(pws_ring_drain(ring.memory, SIZE, &sink));
+        CHECK(pws_ring_drain(ring.memory, SIZE, fileno(file)));
     }
     CHECK(memcmp(text + content().len - 4, "\nok\n", 4) == 0);
     finish();
@@ -347,7 +347,7 @@ TEST(a_killed_producer_loses_no_line)
         memset(s, 0, sizeof(*s));
         start(SIZE);
         lines = kill_producer(s, (unsigned long)rand() % 2000);
-        CHECK(pws_ring_drain(s->memory, sizeof(s->memory), &sink));
+        CHECK(pws_ring_drain(s->memory, sizeof(s->memory), fileno(file)));
         check_lines(content(), lines);
         finish();
         guarded_release();
@@ -389,7 +389,7 @@ TEST(a_killed_producer_of_a_pipe_loses_no_line)
         close(ends[1]);
         CHECK_EQ(pthread_create(&reader, NULL, read_pipe, &ends[0]), 0);
         lines = kill_producer(s, (unsigned long)rand() % 2000);
-        while (!pws_ring_drain(s->memory, sizeof(s->memory), &sink)) {
+        while (!pws_ring_drain(s->memory, sizeof(s->memory), atomic_load(&sink.fd))) {
         }
         pws_sink_close(&sink);
         CHECK_EQ(pthread_join(reader, NULL), 0);
@@ -459,7 +459,7 @@ TEST(a_producer_killed_at_any_instruction_of_a_put_leaves_whole_lines)
         memset(s, 0, sizeof(*s));
         start(SIZE);
         alive = kill_after(s, steps);
-        CHECK(pws_ring_drain(s->memory, TIGHT, &sink));
+        CHECK(pws_ring_drain(s->memory, TIGHT, fileno(file)));
         if (content().len > strlen(OLD FIRST)) {
             CHECK_BYTES(content().at, content().len, OLD FIRST SECOND);
             since = since > 0 ? since : steps;
