@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from _typeshed import ReadableBuffer
+from _typeshed import ReadableBuffer, WriteableBuffer
 
 from pywsgiserve.server import NativeConfig
 
@@ -9,6 +9,7 @@ def log_open(fd: int, level: int, /) -> None: ...
 def log_record(level: int, text: str, /) -> None: ...
 def log_text(data: ReadableBuffer, /) -> None: ...
 def log_flush() -> None: ...
+def log_drain(memory: WriteableBuffer, fd: int, /) -> bool: ...
 
 @final
 class FileWrapper:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging  # Some 2 ms, that any app spends anyway.
+import mmap
 import os
 import sys
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ LEVELS = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 4}
 
 # Names of streams that are there already; some cannot be opened by name (a socket).
 STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+RING_SIZE = 64 * 1024  # As csrc/base/ring.h has it.
 
 LOGGERS = ("gunicorn.error", "pywsgiserve.error")
 FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
@@ -242,7 +245,7 @@ class AccessLog:
 
     def reopen(self, server: _core.Server | None = None) -> None:
         """Open the file again, it was renamed, and let the server go on with it."""
-        if self._target is None:
+        if self._target is None or self.fd < 0:
             return
         try:
             fd = self._target.open()
@@ -254,8 +257,30 @@ class AccessLog:
         if server is not None:
             server.reopen_access_log(self.fd)
 
+    def ring(self) -> mmap.mmap | None:
+        """Memory for the lines of one worker, to be made before it is forked.
+
+        The worker's server gets it as `access_log_memory`; the master keeps it, and calls
+        `drain` when it has reaped the worker. None, where there is no log.
+        """
+        return None if self._target is None else mmap.mmap(-1, RING_SIZE)
+
+    def drain(self, ring: mmap.mmap | None) -> None:
+        """Write what a dead worker has left; also after `close()`."""
+        if ring is None or self._target is None:
+            return
+        try:
+            fd = self._target.open() if self.fd < 0 else os.dup(self.fd)
+        except (ConfigError, OSError) as problem:
+            line("ERROR", f"lines of a worker that has died are lost: {problem}")
+            return
+        try:
+            if not _core.log_drain(ring, fd):
+                line("ERROR", "accesslog: lines of a worker that has died are lost")
+        finally:
+            os.close(fd)
+
     def close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = -1
-        self._target = None

@@ -19,7 +19,7 @@ from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config
 from pywsgiserve.hooks import Log, Worker
 from pywsgiserve.server import App, describe, log_exception, native
-from pywsgiserve.worker import Life
+from pywsgiserve.worker import Life, Lines
 
 PROGRAM = "pywsgiserve"
 # What a reload cannot change, because the master holds on to it.
@@ -150,6 +150,8 @@ class Arbiter:
         self._reread = reread
         self._listeners: _core.Listeners | None = None
         self.next_worker: Worker | None = None
+        self.next_lines = Lines(first.access_log)
+        self._lines: dict[int, Lines] = {}  # By worker's process.
         self.log = Log(logs.line)
         self.pid = self.master_pid = os.getpid()
         self.master_name = "Master"
@@ -185,6 +187,7 @@ class Arbiter:
     def before_fork(self, number: int) -> bool:
         self.worker_age = number
         self.next_worker = Worker(number, self.cfg, self.log)
+        self.next_lines = Lines(self._generation.access_log)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()  # Else the worker writes it once more.
@@ -201,10 +204,14 @@ class Arbiter:
         if worker is not None:
             worker.pid = pid
             self.WORKERS[pid] = worker
+            self._lines[pid] = self.next_lines
 
     def reaped(self, pid: int, status: int) -> None:
         """A worker has ended; what it left in shared memory is ours to finish."""
         self.WORKERS.pop(pid, None)
+        lines = self._lines.pop(pid, None)
+        if lines is not None:
+            lines.log.drain(lines.ring)
 
     def reload(self) -> tuple[int, float, float] | None:
         """Read the settings anew; None when they cannot be used."""
@@ -348,7 +355,7 @@ def work(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
         core=core,
         listeners=sockets,
         load_app=arbiter.generation.load_app,
-        access_log=arbiter.generation.access_log,
+        lines=arbiter.next_lines,
         owner=owner(worker.cfg),
         on_ready=silence if daemon_starts else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import mmap
 import os
 import signal
 import sys
@@ -72,6 +73,7 @@ class NativeConfig:
     max_requests: int
     before_request: BeforeRequest | None
     after_request: AfterRequest | None
+    access_log_memory: mmap.mmap | None
     errors: Any
 
 
@@ -96,11 +98,15 @@ def spool_directory(config: Config) -> str | None:
 def native(
     config: Config,
     access_log_fd: int,
+    access_log_memory: mmap.mmap | None = None,
     *,
     worker: Worker | None = None,
     owner: tuple[int, int, object] | None = None,
 ) -> NativeConfig:
-    """For a `worker`, or for what opens the sockets, which `owner` then has."""
+    """For a `worker`, or for what opens the sockets, which `owner` then has.
+
+    `access_log_memory` is shared with who drains it: see `logs.AccessLog.ring`.
+    """
     return NativeConfig(
         bind=config.bind,
         backlog=config.backlog,
@@ -139,6 +145,7 @@ def native(
         max_requests=0 if worker is None else worker.max_requests,
         before_request=None if worker is None else before_request(worker),
         after_request=None if worker is None else after_request(worker),
+        access_log_memory=access_log_memory,
         errors=logs.errors,
     )
 

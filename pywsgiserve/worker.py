@@ -31,6 +31,14 @@ FOR_MASTERS = (
 )
 
 
+class Lines:
+    """Of the access log, those on their way from one worker."""
+
+    def __init__(self, log: logs.AccessLog) -> None:
+        self.log = log
+        self.ring = log.ring()
+
+
 @dataclass
 class Life:
     """What a worker is given, and where it stands."""
@@ -40,7 +48,7 @@ class Life:
     core: _core.Master
     listeners: _core.Listeners
     load_app: Callable[[], App]
-    access_log: logs.AccessLog
+    lines: Lines
     owner: tuple[int, int, str | None] | None
     on_ready: Callable[[], None] | None
     engine: _core.Server | None = field(default=None, init=False)
@@ -101,7 +109,7 @@ class Life:
             worker.max_requests = config.max_requests + jitter
         if config.post_worker_init is not None:
             config.post_worker_init(worker)
-        settings = native(config, self.access_log.fd, worker=worker)
+        settings = native(config, self.lines.log.fd, self.lines.ring, worker=worker)
         try:
             engine = _core.Server(
                 settings, log_exception, self.listeners, self.core, self.heed
@@ -172,7 +180,7 @@ class Life:
 
     def reopen_logs(self) -> None:
         logs.reopen()
-        self.access_log.reopen(self.engine)
+        self.lines.log.reopen(self.engine)
 
 
 def become(owner: tuple[int, int, str | None]) -> None:

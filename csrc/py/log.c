@@ -1,6 +1,7 @@
 #include "py/log.h"
 
 #include "base/log.h"
+#include "base/ring.h"
 
 /* For PyArg_Parse...: a pws_log_level. */
 static int
@@ -76,6 +77,40 @@ log_flush(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+int
+pws_log_ring_memory(PyObject *object, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_WRITABLE) < 0) {
+        return -1;
+    }
+    if (view->len != PWS_RING_SIZE || (uintptr_t)view->buf % 8 != 0) {
+        PyErr_Format(PyExc_ValueError, "a ring has %u bytes, aligned to 8",
+                     PWS_RING_SIZE);
+        PyBuffer_Release(view);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+log_drain(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *memory;
+    Py_buffer view;
+    bool empty;
+    int fd;
+
+    if (!PyArg_ParseTuple(args, "Oi:log_drain", &memory, &fd) ||
+        pws_log_ring_memory(memory, &view) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    empty = pws_ring_drain(view.buf, PWS_RING_SIZE, fd);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&view);
+    return PyBool_FromLong(empty);
+}
+
 PyMethodDef pws_log_methods[] = {
     {"log_open", log_open, METH_VARARGS,
      "log_open(fd, level): log to a duplicate of fd, from this level upwards."},
@@ -84,5 +119,7 @@ PyMethodDef pws_log_methods[] = {
     {"log_text", log_text, METH_O, "log_text(data): bytes for the error log, as is."},
     {"log_flush", log_flush, METH_NOARGS,
      "log_flush(): say which lines were left out until now."},
+    {"log_drain", log_drain, METH_VARARGS,
+     "log_drain(memory, fd): write the lines of a process that has died; whether all."},
     {NULL, NULL, 0, NULL},
 };

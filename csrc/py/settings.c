@@ -1,5 +1,7 @@
 #include "py/settings.h"
 
+#include "py/log.h"
+
 /* Read an integer attribute of at least `least`. Returns it, or -1 with an exception.
  */
 static int64_t
@@ -276,6 +278,23 @@ read_limits(pws_settings *settings, PyObject *config)
     return read_seconds(config, "keepalive", &e->keepalive_ms);
 }
 
+/* The memory of the access log's lines, when somebody else is to have it too. */
+static int
+share_access_log(pws_settings *settings, PyObject *config)
+{
+    PyObject *memory = PyObject_GetAttrString(config, "access_log_memory");
+    int rc = memory != NULL ? 0 : -1;
+
+    if (memory != NULL && memory != Py_None) {
+        rc = pws_log_ring_memory(memory, &settings->log_memory);
+        if (rc == 0) {
+            pws_access_log_share(settings->engine.access_log, settings->log_memory.buf);
+        }
+    }
+    Py_XDECREF(memory);
+    return rc;
+}
+
 /* The access log has a duplicate of the descriptor; -1: no log. */
 static int
 read_access_log(pws_settings *settings, PyObject *config)
@@ -295,7 +314,8 @@ read_access_log(pws_settings *settings, PyObject *config)
         }
     }
     Py_XDECREF(format);
-    return settings->engine.access_log != NULL ? 0 : -1;
+    return settings->engine.access_log != NULL ? share_access_log(settings, config)
+                                               : -1;
 }
 
 int
@@ -328,6 +348,9 @@ pws_settings_clear(pws_settings *settings)
 {
     if (settings->engine.access_log != NULL) {
         pws_access_log_free(settings->engine.access_log);
+    }
+    if (settings->log_memory.obj != NULL) {
+        PyBuffer_Release(&settings->log_memory);
     }
     PyMem_Free(settings->forwarder_fields);
     PyMem_Free(settings->scheme_fields);

@@ -16,6 +16,7 @@ typedef struct {
     pws_slice *forwarder_fields;
     pws_scheme_field *scheme_fields;
     pws_network *trusted;
+    Py_buffer log_memory; /* of the access log's lines; obj NULL: it has its own */
 } pws_settings;
 
 /* Read the attributes of `config`. Returns 0 or -1 with an exception set; either way

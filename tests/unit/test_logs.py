@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,6 +16,9 @@ import pytest
 
 from pywsgiserve import ConfigError, logs
 from pywsgiserve.config import Config
+from tests.client import Client
+from tests.process import ROOT as PROJECT
+from tests.process import STOP_S, environment
 
 ROOT = os.geteuid() == 0
 
@@ -213,3 +219,69 @@ def test_without_an_access_log_there_is_nothing_to_open() -> None:
     log.reopen()
 
     assert log.fd == -1
+
+
+PREFORK = """
+import os, signal, sys
+from pywsgiserve import _core, logs
+from pywsgiserve.config import Config
+from pywsgiserve.server import native
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/last":
+        os.kill(os.getpid(), signal.SIGKILL)
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+
+config = Config(
+    bind=("fd://" + sys.argv[1],), accesslog=sys.argv[2], access_log_format="%(U)s"
+)
+log = logs.AccessLog(config)
+ring = log.ring()
+worker = os.fork()
+if worker == 0:
+    _core.Server(native(config, log.fd, ring), print).serve(app)
+_, status = os.waitpid(worker, 0)
+assert os.WTERMSIG(status) == signal.SIGKILL
+log.close()
+log.drain(ring)
+log.drain(ring)
+"""
+
+
+def test_lines_of_a_killed_worker_are_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        fd = listener.fileno()
+        master = subprocess.Popen(
+            [sys.executable, "-c", PREFORK, str(fd), os.fspath(path)],
+            env=environment({}),
+            cwd=PROJECT,
+            pass_fds=[fd],
+            start_new_session=True,
+        )
+        try:
+            with socket.create_connection(listener.getsockname()) as connection:
+                client = Client(connection)
+                for number in range(10):
+                    assert client.get(f"/{number}").status == 200
+                client.send(b"GET /last HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert master.wait(STOP_S) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(master.pid, signal.SIGKILL)
+            master.wait()
+
+    assert path.read_text().splitlines() == [f"/{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("size", [0x10000 - 8, 0x10000 + 8])
+def test_memory_of_another_size_is_no_ring(size: int) -> None:
+    from pywsgiserve import _core
+
+    with pytest.raises(ValueError, match="a ring has 65536 bytes"):
+        _core.log_drain(bytearray(size), 1)
+    with pytest.raises(BufferError):
+        _core.log_drain(b"read-only", 1)  # type: ignore[arg-type]
