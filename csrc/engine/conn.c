@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "engine/conn_state.h"
-#include "engine/engine.h"
+#include "engine/engine_queue.h"
 #include "engine/exchange.h"
 #include "engine/intake.h"
 #include "engine/io.h"

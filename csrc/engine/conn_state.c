@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "engine/engine.h"
+#include "engine/engine_queue.h"
 #include "engine/io.h"
 
 /* How long the end of a connection is waited for, in all. */

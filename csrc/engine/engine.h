@@ -169,14 +169,4 @@ pws_engine_wake(pws_engine *e)
     pws_poller_wake(&e->poller);
 }
 
-/* For conn.c: an exchange and its receive buffer; back to the pools; to the queue's end
- * or front; visit the connection again before the next wait; do that for a whole list;
- * free it at the safe point. */
-pws_exchange *pws_engine_take_exchange(pws_engine *e, pws_conn *c);
-void pws_engine_give_exchange(pws_engine *e, pws_exchange *x);
-void pws_engine_queue(pws_engine *e, pws_exchange *x, bool front);
-void pws_engine_make_ready(pws_engine *e, pws_conn *c);
-void pws_engine_resume_all(pws_engine *e, pws_conn *c);
-void pws_engine_forget(pws_engine *e, pws_conn *c);
-
 #endif

@@ -3,7 +3,7 @@
 #include <sched.h>
 
 #include "engine/conn_state.h"
-#include "engine/engine.h"
+#include "engine/engine_queue.h"
 #include "engine/exchange.h"
 
 /* Beyond this, a wake-up is next to nothing beside the request. */
@@ -111,8 +111,7 @@ pws_hold_send(pws_engine *e)
 void
 pws_hold_send_late(pws_engine *e)
 {
-    if (e->hold.first != NULL &&
-        pws_clock_ns() - e->hold.since_ns >= e->hold.wait_ns) {
+    if (e->hold.first != NULL && pws_clock_ns() - e->hold.since_ns >= e->hold.wait_ns) {
         pws_hold_send(e);
     }
 }

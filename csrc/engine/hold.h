@@ -7,11 +7,11 @@
  * long enough, but always before anything waits for the poller.
  *
  * Only the answers to GET and HEAD are held: they may be asked for again should the
- * process die in the next app call. Should that call be slow all of a sudden, the relief
- * (relief.h) sends what is held; without one, nothing is held at all. The same goes for
- * a response that is whole while the app still closes it: it is lent meanwhile. Held
- * connections belong to the engine, and all calls want its lease, but those around the
- * lending. */
+ * process die in the next app call. Should that call be slow all of a sudden, the
+ * relief (relief.h) sends what is held; without one, nothing is held at all. The same
+ * goes for a response that is whole while the app still closes it: it is lent
+ * meanwhile. Held connections belong to the engine, and all calls want its lease, but
+ * those around the lending. */
 #ifndef PWS_ENGINE_HOLD_H
 #define PWS_ENGINE_HOLD_H
 
@@ -51,12 +51,13 @@ pws_hold_any(pws_hold *hold)
 }
 
 /* The response of `x` may wait (pws_exchange_may_wait), and its executor runs code of
- * the app before it gives `x` back. The relief may send it until pws_hold_reclaim, which
- * waits for the end of a send. */
+ * the app before it gives `x` back. The relief may send it until pws_hold_reclaim,
+ * which waits for the end of a send. */
 void pws_hold_lend(pws_hold *hold, pws_exchange *x);
 void pws_hold_reclaim(pws_hold *hold);
 
-/* For the relief: send what is lent; under the lease, what has been held for too long. */
+/* For the relief: send what is lent; under the lease, what has been held for too long.
+ */
 void pws_hold_send_lent(pws_hold *hold);
 void pws_hold_send_late(pws_engine *e);
 

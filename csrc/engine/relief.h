@@ -2,8 +2,8 @@
  *
  * The executor drops the lease while an app runs. Whoever leaves something behind that
  * must not wait for the app's end arms the relief; it then looks, a thousand times a
- * second, and sends what is overdue as soon as it can have the lease. After a tenth of a
- * second with nothing to do it sleeps until it is armed again. It never waits for the
+ * second, and sends what is overdue as soon as it can have the lease. After a tenth of
+ * a second with nothing to do it sleeps until it is armed again. It never waits for the
  * lease, and knows neither Python nor signals. */
 #ifndef PWS_ENGINE_RELIEF_H
 #define PWS_ENGINE_RELIEF_H

@@ -600,3 +600,20 @@ def test_a_worker_holds_no_end_of_its_siblings_pipes(deploy):
 
         # stderr, and the pipe for news.
         assert len([link for link in pipes if link in theirs]) == 2
+
+
+def test_lines_of_a_killed_worker_are_in_the_access_log(deploy, place):
+    """They were in memory, a second at most, when it was killed."""
+    log = place / "access.log"
+    with deploy("--access-logfile", "access.log", workers=2) as server:
+        for round_number in range(3):
+            killed = server.workers()
+            for n in range(50):
+                server.get(f"/{round_number}-{n}")
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            server.wait_for_workers(2, but=killed)
+        wanted = [f'"GET /{r}-{n} HTTP/1.1"' for r in range(3) for n in range(50)]
+        wait_until(
+            lambda: all(line in log.read_text() for line in wanted), "all are written"
+        )
