@@ -1,6 +1,7 @@
 #include "harness.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,6 +156,7 @@ main(int argc, char **argv)
     int passed = 0, failed = 0;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
+    signal(SIGPIPE, SIG_IGN); /* as Python does */
     for (struct harness_test *test = first; test != NULL; test = test->next) {
         if (!wanted(test, argc - 1, argv + 1)) {
             continue;
