@@ -233,6 +233,22 @@ def close() -> None:
     _core.log_flush()
 
 
+def shared_rings(count: int) -> mmap.mmap:
+    """Memory for the access log lines of `count` workers, one a place of a master.
+
+    It is made before the first fork. The server of a worker gets its `ring` as
+    `access_log_memory`; when the worker has been reaped, and before its place is given
+    to another one, the master drains it.
+    """
+    return mmap.mmap(
+        -1, count * RING_SIZE
+    )  # It is taken page by page, when written to.
+
+
+def ring(memory: mmap.mmap, place: int) -> memoryview:
+    return memoryview(memory)[place * RING_SIZE : (place + 1) * RING_SIZE]
+
+
 class AccessLog:
     """The access log of a server: a descriptor, which keeps its number, or -1 for none."""
 
@@ -257,17 +273,9 @@ class AccessLog:
         if server is not None:
             server.reopen_access_log(self.fd)
 
-    def ring(self) -> mmap.mmap | None:
-        """Memory for the lines of one worker, to be made before it is forked.
-
-        The worker's server gets it as `access_log_memory`; the master keeps it, and calls
-        `drain` when it has reaped the worker. None, where there is no log.
-        """
-        return None if self._target is None else mmap.mmap(-1, RING_SIZE)
-
-    def drain(self, ring: mmap.mmap | None) -> None:
-        """Write what a dead worker has left; also after `close()`."""
-        if ring is None or self._target is None:
+    def drain(self, ring: memoryview) -> None:
+        """Write what a dead worker has left in its ring; also after `close()`."""
+        if self._target is None:
             return
         try:
             fd = self._target.open() if self.fd < 0 else os.dup(self.fd)

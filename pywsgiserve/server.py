@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import mmap
 import os
 import signal
 import sys
@@ -73,7 +72,7 @@ class NativeConfig:
     max_requests: int
     before_request: BeforeRequest | None
     after_request: AfterRequest | None
-    access_log_memory: mmap.mmap | None
+    access_log_memory: memoryview | None
     errors: Any
 
 
@@ -98,14 +97,14 @@ def spool_directory(config: Config) -> str | None:
 def native(
     config: Config,
     access_log_fd: int,
-    access_log_memory: mmap.mmap | None = None,
+    access_log_memory: memoryview | None = None,
     *,
     worker: Worker | None = None,
     owner: tuple[int, int, object] | None = None,
 ) -> NativeConfig:
     """For a `worker`, or for what opens the sockets, which `owner` then has.
 
-    `access_log_memory` is shared with who drains it: see `logs.AccessLog.ring`.
+    `access_log_memory` is shared with who drains it: see `logs.shared_rings`.
     """
     return NativeConfig(
         bind=config.bind,

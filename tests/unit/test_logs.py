@@ -237,7 +237,7 @@ config = Config(
     bind=("fd://" + sys.argv[1],), accesslog=sys.argv[2], access_log_format="%(U)s"
 )
 log = logs.AccessLog(config)
-ring = log.ring()
+ring = logs.ring(logs.shared_rings(3), 1)
 worker = os.fork()
 if worker == 0:
     _core.Server(native(config, log.fd, ring), print).serve(app)
