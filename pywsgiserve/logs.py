@@ -142,14 +142,17 @@ class Target:
     def open_file(self) -> int:
         """A file made here is its owner's, who may have to open it again. One that was
         there is left as it is: the name may be a link to anything."""
-        # Not to wait for the reader of a named pipe. Nothing, where it is a file.
+        # O_NONBLOCK, so as not to wait for the reader of a named pipe.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
+        made = True
         try:
             fd = os.open(self.path, flags | os.O_EXCL, 0o644)
         except FileExistsError:
-            return os.open(self.path, flags, 0o644)
+            fd = os.open(self.path, flags, 0o644)
+            made = False
         try:
-            if os.geteuid() == 0:
+            os.set_blocking(fd, True)  # For what is captured: an app knows no EAGAIN.
+            if made and os.geteuid() == 0:
                 os.fchown(fd, *self.owner)
         except OSError:
             os.close(fd)

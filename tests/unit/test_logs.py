@@ -104,6 +104,18 @@ def test_a_pipe_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
         target(tmp_path / "pipe").open()
 
 
+def test_a_pipe_with_a_reader_is_opened_for_apps_that_know_no_eagain(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    fd = target(tmp_path / "pipe").open()
+
+    assert os.get_blocking(fd)
+    os.close(fd)
+    os.close(reader)
+
+
 @pytest.mark.parametrize("kind", ["folder", "missing"])
 def test_what_cannot_be_written_is_an_error_that_names_it(
     tmp_path: Path, kind: str
