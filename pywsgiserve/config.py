@@ -43,7 +43,6 @@ REFUSE, WARN = "refuse", "warn"
 NOT_YET: Mapping[str, str] = {
     "worker_class": REFUSE,
     "threads": REFUSE,
-    "preload_app": REFUSE,
     "reuse_port": WARN,
 }
 

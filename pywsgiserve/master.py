@@ -18,8 +18,9 @@ from pywsgiserve._version import __version__
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config
 from pywsgiserve.hooks import Log, Worker
+from pywsgiserve.mold import Mold
 from pywsgiserve.server import App, describe, log_exception, native
-from pywsgiserve.worker import Life, Lines
+from pywsgiserve.worker import Life
 
 PROGRAM = "pywsgiserve"
 # What a reload cannot change, because the master holds on to it.
@@ -150,8 +151,8 @@ class Arbiter:
         self._reread = reread
         self._listeners: _core.Listeners | None = None
         self.next_worker: Worker | None = None
-        self.next_lines = Lines(first.access_log)
-        self._lines: dict[int, Lines] = {}  # By worker's process.
+        self.rings = logs.shared_rings(_core.PLACES)
+        self._logs: dict[int, logs.AccessLog] = {}  # By worker's process.
         self.log = Log(logs.line)
         self.pid = self.master_pid = os.getpid()
         self.master_name = "Master"
@@ -187,7 +188,6 @@ class Arbiter:
     def before_fork(self, number: int) -> bool:
         self.worker_age = number
         self.next_worker = Worker(number, self.cfg, self.log)
-        self.next_lines = Lines(self._generation.access_log)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()  # Else the worker writes it once more.
@@ -201,19 +201,21 @@ class Arbiter:
 
     def forked(self, pid: int, number: int) -> None:
         worker, self.next_worker = self.next_worker, None
-        if worker is not None:
-            worker.pid = pid
-            self.WORKERS[pid] = worker
-            self._lines[pid] = self.next_lines
+        if worker is None:  # A mold has made its own.
+            worker = Worker(number, self.cfg, self.log)
+        worker.pid = pid
+        self.WORKERS[pid] = worker
+        self.worker_age = number
+        self._logs[pid] = self._generation.access_log
 
-    def reaped(self, pid: int, status: int) -> None:
+    def reaped(self, pid: int, status: int, place: int) -> None:
         """A worker has ended; what it left in shared memory is ours to finish."""
         self.WORKERS.pop(pid, None)
-        lines = self._lines.pop(pid, None)
-        if lines is not None:
-            lines.log.drain(lines.ring)
+        log = self._logs.pop(pid, None)
+        if log is not None:
+            log.drain(logs.ring(self.rings, place))
 
-    def reload(self) -> tuple[int, float, float] | None:
+    def reload(self) -> tuple[int, float, float, bool] | None:
         """Read the settings anew; None when they cannot be used."""
         place = Place.here()
         try:
@@ -308,8 +310,8 @@ def open_again(config: Config) -> None:
         logs.line("ERROR", str(error))
 
 
-def timing(config: Config) -> tuple[int, float, float]:
-    return config.workers, config.timeout, config.graceful_timeout
+def timing(config: Config) -> tuple[int, float, float, bool]:
+    return config.workers, config.timeout, config.graceful_timeout, config.preload_app
 
 
 def end(arbiter: Arbiter, reason: str | None) -> None:
@@ -329,22 +331,52 @@ def supervise(arbiter: Arbiter, pidfile: _core.Pidfile | None) -> int:
         logs.line("INFO", f"Using worker: {arbiter.cfg.worker_class}")
         arbiter.call("when_ready")
         set_title("master", arbiter.cfg)
-        core = _core.Master(arbiter)
+        core = _core.Master(arbiter, sockets)
         code = core.run(*timing(arbiter.cfg))
         if code is None:
             if pidfile is not None:
                 pidfile.forget()
-            return work(arbiter, core, sockets)
+            return live(arbiter, core, sockets)
         end(arbiter, core.reason)
     finally:
         sockets.close()
     return code
 
 
-def work(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
-    """The whole life of a worker: returns its exit code."""
-    daemon_starts = arbiter.outcome.is_due
+def live(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
+    """The whole life of a forked process: returns its exit code."""
+    on_ready = silence if arbiter.outcome.is_due else None
     arbiter.outcome.forget()
+    load_app = arbiter.generation.load_app
+    if core.is_mold:
+        set_title("mold", arbiter.cfg)
+        mold = Mold(
+            arbiter.cfg,
+            core,
+            sockets,
+            load_app,
+            arbiter.generation.access_log,
+            on_ready,
+        )
+        code = mold.live()
+        if code is not None:
+            return code
+        app, on_ready = mold.app, None
+        assert app is not None  # Else it could not have forked us.
+
+        def load_app() -> App:
+            return app
+
+    return work(arbiter, core, sockets, load_app, on_ready)
+
+
+def work(
+    arbiter: Arbiter,
+    core: _core.Master,
+    sockets: _core.Listeners,
+    load_app: LoadApp,
+    on_ready: Callable[[], None] | None,
+) -> int:
     worker = arbiter.next_worker
     assert worker is not None  # It was made before the fork.
     worker.pid = os.getpid()
@@ -354,10 +386,11 @@ def work(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
         worker=worker,
         core=core,
         listeners=sockets,
-        load_app=arbiter.generation.load_app,
-        lines=arbiter.next_lines,
+        load_app=load_app,
+        access_log=arbiter.generation.access_log,
+        rings=arbiter.rings,
         owner=owner(worker.cfg),
-        on_ready=silence if daemon_starts else None,
+        on_ready=on_ready,
     )
     return life.live()
 

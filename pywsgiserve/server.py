@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -277,6 +278,7 @@ def serve_with_workers(app: App, config: Config) -> None:
     from pywsgiserve import master
 
     pid = os.getpid()
+    config = dataclasses.replace(config, preload_app=False)  # It is loaded already.
     code = master.serve(config, lambda: app)
     if os.getpid() != pid:
         end_process(code)

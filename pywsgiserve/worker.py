@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 import signal
 from collections.abc import Callable
@@ -31,14 +32,6 @@ FOR_MASTERS = (
 )
 
 
-class Lines:
-    """Of the access log, those on their way from one worker."""
-
-    def __init__(self, log: logs.AccessLog) -> None:
-        self.log = log
-        self.ring = log.ring()
-
-
 @dataclass
 class Life:
     """What a worker is given, and where it stands."""
@@ -48,10 +41,12 @@ class Life:
     core: _core.Master
     listeners: _core.Listeners
     load_app: Callable[[], App]
-    lines: Lines
+    access_log: logs.AccessLog
+    rings: mmap.mmap
     owner: tuple[int, int, str | None] | None
     on_ready: Callable[[], None] | None
     engine: _core.Server | None = field(default=None, init=False)
+    _ends: bool = field(default=False, init=False)
 
     def _live(self) -> int:
         code = 0
@@ -70,6 +65,8 @@ class Life:
         except BaseException as error:
             log_exception("Exception in worker process", error)
             code = FAILED if self.worker.booted else BOOT_FAILED
+        finally:
+            self._ends = True
         return ABORTED if self.worker.aborted else code
 
     def live(self) -> int:
@@ -109,7 +106,8 @@ class Life:
             worker.max_requests = config.max_requests + jitter
         if config.post_worker_init is not None:
             config.post_worker_init(worker)
-        settings = native(config, self.lines.log.fd, self.lines.ring, worker=worker)
+        ring = logs.ring(self.rings, self.core.place)
+        settings = native(config, self.access_log.fd, ring, worker=worker)
         try:
             engine = _core.Server(
                 settings, log_exception, self.listeners, self.core, self.heed
@@ -145,9 +143,10 @@ class Life:
 
     def stop(self, graceful: bool) -> None:
         self.worker.alive = False
-        if self.engine is None:
+        if self.engine is not None:
+            self.engine.stop(graceful=graceful)
+        elif not self._ends:
             raise SystemExit(0)  # Nothing has begun that could be lost.
-        self.engine.stop(graceful=graceful)
 
     def on_term(self, signum: int, frame: object) -> None:
         self.stop(graceful=True)
@@ -180,7 +179,7 @@ class Life:
 
     def reopen_logs(self) -> None:
         logs.reopen()
-        self.lines.log.reopen(self.engine)
+        self.access_log.reopen(self.engine)
 
 
 def become(owner: tuple[int, int, str | None]) -> None:

@@ -8,6 +8,7 @@ void
 pws_cell_assign(pws_cell *cell)
 {
     atomic_store_explicit(&cell->requests, 0, RELAXED);
+    atomic_store_explicit(&cell->pid, 0, RELAXED);
     atomic_store_explicit(&cell->ready, false, RELAXED);
     atomic_store_explicit(&cell->leaving, false, RELAXED);
     pws_cell_begin(cell);

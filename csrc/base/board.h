@@ -18,6 +18,7 @@
 typedef struct {
     _Alignas(64) _Atomic int64_t busy_since_ms; /* monotonic; 0: waiting for requests */
     _Atomic uint64_t requests;                  /* that the app has answered */
+    _Atomic int32_t pid;  /* of a worker that a mold has forked; -1: it could not */
     _Atomic bool ready;   /* the app is loaded, connections are accepted */
     _Atomic bool leaving; /* it has served its share and wants a successor */
 } pws_cell;

@@ -6,16 +6,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "proc/reap.h"
 #include "proc/signals.h"
 #include "proc/spawn.h"
-
-/* What Gunicorn's workers and masters end with when there is no app to serve. */
-#define BOOT_FAILED 3
-#define APP_FAILED 4
 
 /* After a SIGABRT, for the worker to say where it was; then SIGKILL. */
 #define ABORT_MS 2000
@@ -80,6 +77,24 @@ pws_master_tell(const pws_master *m)
     }
 }
 
+void
+pws_master_be_worker(pws_master *m, const pws_mold_request *request)
+{
+    close_fd(&m->order_fd);
+    m->order_fd = request->fds[0];
+    m->cell = &m->workers.board->cells[request->cell];
+    atomic_store(&m->cell->pid, getpid());
+    pws_master_tell(m);
+}
+
+void
+pws_master_decline(pws_master *m, const pws_mold_request *request)
+{
+    close(request->fds[0]);
+    atomic_store(&m->workers.board->cells[request->cell].pid, -1);
+    pws_master_tell(m);
+}
+
 /* Ending */
 
 static void
@@ -113,13 +128,13 @@ stop(pws_master *m, bool quick)
                quick ? QUICK_MS : m->settings.graceful_ms + GRACE_MORE_MS);
 }
 
-static void
-halt(pws_master *m, int exit_code)
+void
+pws_master_halt(pws_master *m, int exit_code)
 {
     if (m->exit_code == 0) {
         m->exit_code = exit_code;
-        m->reason =
-            exit_code == APP_FAILED ? "App failed to load." : "Worker failed to boot.";
+        m->reason = exit_code == PWS_APP_FAILED ? "App failed to load."
+                                                : "Worker failed to boot.";
     }
     stop(m, false);
 }
@@ -130,6 +145,9 @@ static void
 begin_generation(pws_master *m, const pws_master_settings *settings)
 {
     m->settings = *settings;
+    if (settings->preload && !m->adopts) {
+        m->adopts = prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
+    }
     m->workers.generation = ++m->last_generation;
     m->failures = 0;
     m->spawn_ms = 0;
@@ -151,8 +169,8 @@ retire_tried(pws_master *m)
     }
 }
 
-static void
-settle(pws_master *m, bool keep)
+void
+pws_master_settle(pws_master *m, bool keep)
 {
     m->phase = PWS_MASTER_SERVING;
     if (!keep) {
@@ -186,119 +204,6 @@ reload(pws_master *m)
     begin_generation(m, &settings);
 }
 
-/* What came of a worker */
-
-static void
-log_end(const pws_master *m, const pws_worker *w, int status)
-{
-    const char *name;
-    int signum;
-
-    if (WIFEXITED(status)) {
-        if (WEXITSTATUS(status) != 0) {
-            pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) exited with code %d.",
-                           (int)w->pid, WEXITSTATUS(status));
-        }
-        return;
-    }
-    signum = WTERMSIG(status);
-    name = pws_signals_name(signum);
-    if (name == NULL) {
-        pws_master_say(m, PWS_LOG_WARNING, "Worker (pid:%d) was sent signal %d!",
-                       (int)w->pid, signum);
-        return;
-    }
-    pws_master_say(m,
-                   signum == SIGKILL   ? PWS_LOG_ERROR
-                   : signum == SIGTERM ? PWS_LOG_INFO
-                                       : PWS_LOG_WARNING,
-                   "Worker (pid:%d) was sent SIG%s!%s", (int)w->pid, name,
-                   signum == SIGKILL && w->last_signal == 0 ? " Perhaps out of memory?"
-                                                            : "");
-}
-
-/* A worker has ended before it could serve, and nobody had asked it to. */
-static void
-note_failed_boot(pws_master *m, const pws_worker *w, int status)
-{
-    bool says_why =
-        WIFEXITED(status) && WEXITSTATUS(status) != 0 && w->last_signal == 0;
-
-    if (m->phase == PWS_MASTER_TRYING && w->generation == m->workers.generation) {
-        settle(m, false);
-        return;
-    }
-    pws_spawn_failed(m);
-    if (m->phase == PWS_MASTER_STARTING && says_why) {
-        halt(m, WEXITSTATUS(status) == APP_FAILED ? APP_FAILED : BOOT_FAILED);
-    }
-}
-
-static void
-bury(pws_master *m, pws_worker *w, int status)
-{
-    pws_worker_end end = {w->pid, w->number, status};
-    bool unasked = w->state != PWS_WORKER_RETIRING && m->phase != PWS_MASTER_STOPPING;
-    bool served = atomic_load(&pws_worker_cell(&m->workers, w)->ready);
-
-    log_end(m, w, status);
-    m->calls->reaped(m->context, &end);
-    pws_workers_give(w);
-    if (!unasked) {
-        return;
-    }
-    if (!served) {
-        note_failed_boot(m, w, status);
-    }
-    else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        pws_spawn_failed(m);
-    }
-}
-
-/* Orphans that have become ours: as PID 1 nobody else reaps them. */
-static void
-bury_orphans(pws_master *m)
-{
-    pid_t pid;
-    int status;
-
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (unsigned i = 0; i < m->workers.top; i++) {
-            pws_worker *w = &m->workers.all[i];
-
-            if (w->state != PWS_WORKER_NONE && w->pid == pid) {
-                bury(m, w, status);
-                break;
-            }
-        }
-    }
-}
-
-/* SIGCHLD alone is not trusted: signals merge, and others may take them. */
-static void
-reap(pws_master *m)
-{
-    for (unsigned i = 0; i < m->workers.top; i++) {
-        pws_worker *w = &m->workers.all[i];
-        int status = 0;
-        pid_t pid;
-
-        if (w->state == PWS_WORKER_NONE) {
-            continue;
-        }
-        pid = waitpid(w->pid, &status, WNOHANG);
-        if (pid == w->pid) {
-            bury(m, w, status);
-        }
-        else if (pid < 0 && errno == ECHILD) {
-            bury(m, w, 0); /* somebody else's waitpid took it */
-        }
-    }
-    if (m->adopts) {
-        bury_orphans(m);
-    }
-}
-
 /* The turn of the loop */
 
 static int64_t
@@ -317,11 +222,10 @@ next_due_ms(const pws_master *m, int64_t now_ms)
     for (unsigned i = 0; i < m->workers.top; i++) {
         const pws_worker *w = &m->workers.all[i];
         const pws_cell *cell = pws_worker_cell(&m->workers, w);
-
-        if (w->state == PWS_WORKER_NONE) {
+        if (w->state == PWS_WORKER_NONE || w->pid == 0) {
             continue;
         }
-        due_ms = earlier(due_ms, w->end_ms);
+        due_ms = earlier(due_ms, earlier(w->end_ms, w->nudge_ms));
         if (m->settings.timeout_ms > 0 && w->last_signal == 0) {
             due_ms = earlier(due_ms, now_ms + m->settings.timeout_ms -
                                          pws_cell_busy_ms(cell, now_ms));
@@ -374,7 +278,9 @@ hear_of_ready_ones(pws_master *m)
 {
     for (unsigned i = 0; i < m->workers.top; i++) {
         pws_worker *w = &m->workers.all[i];
-
+        if (w->state != PWS_WORKER_NONE && w->pid == 0) {
+            pws_reap_learn_pid(m, w);
+        }
         if (w->state == PWS_WORKER_BOOTING &&
             atomic_load_explicit(&pws_worker_cell(&m->workers, w)->ready,
                                  memory_order_acquire)) {
@@ -391,6 +297,16 @@ send_signal(pws_worker *w, int signum, int64_t end_ms)
     w->end_ms = end_ms;
 }
 
+/* It has booted all the same? Then it reads its orders. */
+static void
+nudge(const pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    w->nudge_ms = PWS_NEVER;
+    if (!atomic_load(&pws_worker_cell(&m->workers, w)->ready)) {
+        pws_worker_nudge(w, now_ms);
+    }
+}
+
 static void
 check_deadlines(pws_master *m)
 {
@@ -398,9 +314,11 @@ check_deadlines(pws_master *m)
 
     for (unsigned i = 0; i < m->workers.top; i++) {
         pws_worker *w = &m->workers.all[i];
-
-        if (w->state == PWS_WORKER_NONE) {
-            continue;
+        if (w->state == PWS_WORKER_NONE || w->pid == 0) {
+            continue; /* its mold is the one that may be late */
+        }
+        if (w->nudge_ms <= now_ms) {
+            nudge(m, w, now_ms);
         }
         if (w->end_ms <= now_ms) {
             send_signal(w, SIGKILL, PWS_NEVER);
@@ -410,6 +328,20 @@ check_deadlines(pws_master *m)
                      timeout_ms) {
             pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
             send_signal(w, SIGABRT, earlier(w->end_ms, now_ms + ABORT_MS));
+        }
+    }
+}
+
+/* Molds of generations that have passed. */
+static void
+retire_old_molds(pws_master *m, int64_t end_ms)
+{
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        pws_worker *w = &m->workers.all[i];
+
+        if (w->kind == PWS_KIND_MOLD && w->generation != m->workers.generation &&
+            (w->state == PWS_WORKER_BOOTING || w->state == PWS_WORKER_SERVING)) {
+            pws_worker_retire(w, PWS_ORDER_RETIRE, end_ms);
         }
     }
 }
@@ -427,11 +359,12 @@ balance(pws_master *m)
         m->calls->started(m->context);
     }
     if (m->phase == PWS_MASTER_TRYING && n.serving >= wanted) {
-        settle(m, true);
+        pws_master_settle(m, true);
     }
     if (m->phase != PWS_MASTER_SERVING) {
         return;
     }
+    retire_old_molds(m, end_ms);
     for (; n.spare > 0 && n.spare + n.serving > wanted; n.spare--) {
         pws_worker_retire(pws_workers_spare(&m->workers, false), PWS_ORDER_RETIRE,
                           end_ms);
@@ -517,11 +450,13 @@ static int
 run(pws_master *m, int signals_fd)
 {
     for (;;) {
-        if (pws_spawn_all(m) == PWS_IS_WORKER) {
-            return PWS_IS_WORKER;
+        int code = pws_spawn_all(m);
+
+        if (code < 0) {
+            return code;
         }
         if (m->phase == PWS_MASTER_STARTING && m->failures > FAILURES_AT_START) {
-            halt(m, BOOT_FAILED);
+            pws_master_halt(m, PWS_BOOT_FAILED);
         }
         if (m->phase == PWS_MASTER_STOPPING &&
             pws_workers_count(&m->workers).living == 0) {
@@ -529,7 +464,7 @@ run(pws_master *m, int signals_fd)
         }
         sleep_until_news(m, signals_fd);
         hear_of_ready_ones(m);
-        reap(m);
+        pws_reap(m);
         heed_signals(m);
         check_deadlines(m);
         balance(m);
@@ -547,7 +482,7 @@ pws_master_run(pws_master *m, const pws_master_settings *settings)
     }
     begin_generation(m, settings);
     code = run(m, signals_fd);
-    if (code != PWS_IS_WORKER) {
+    if (code >= 0) {
         pws_signals_close();
     }
     return code;

@@ -10,19 +10,22 @@
 #include <signal.h>
 
 #include "base/log.h"
+#include "proc/mold.h"
 #include "proc/workers.h"
 
 typedef struct {
     unsigned workers;    /* how many to keep alive, at most PWS_WORKERS_MAX */
     int64_t timeout_ms;  /* how long one may be busy; 0: as long as it likes */
     int64_t graceful_ms; /* how long one may take to end */
+    bool preload;        /* a mold loads the app, and forks the workers */
 } pws_master_settings;
 
 /* Why a worker has ended, as far as the master knows. */
 typedef struct {
     pid_t pid;
     unsigned number;
-    int status; /* of waitpid */
+    int status;     /* of waitpid */
+    unsigned place; /* of its cell */
 } pws_worker_end;
 
 /* `context` is that of the master. */
@@ -68,10 +71,14 @@ typedef struct {
     int64_t failed_ms; /* when the last one did */
     int64_t spawn_ms;  /* none is forked before; 0: at once */
     int exit_code;
-    const char *reason; /* of the end; NULL: it was asked for */
-    /* In a worker: */
+    const char *reason;
+    /* of the end; NULL: it was asked for */ /* What a worker of a mold is to have,
+                                                and the master has open. */
+    int sockets[PWS_MOLD_FDS_MAX - 1];
+    unsigned socket_count;
+    /* In a worker or a mold: */
     pws_cell *cell;
-    int order_fd;    /* read end */
+    int order_fd;    /* read end, or a mold's end of its socket */
     sigset_t before; /* the signals that were blocked before the fork */
 } pws_master;
 
@@ -80,14 +87,30 @@ int pws_master_init(pws_master *m, const pws_master_calls *calls, void *context)
 void pws_master_close(pws_master *m);
 
 /* Keep workers alive until a signal ends it. Returns an exit code, or PWS_IS_WORKER in
- * a forked worker: there all signals are held back, and the master's handlers are gone.
- * 3 or 4: the first workers could not start, and have ended with this code. */
+ * a forked worker and PWS_IS_MOLD in a mold: there all signals are held back, and the
+ * master's handlers are gone. 3 or 4: the first workers could not start, and have ended
+ * with this code. */
 #define PWS_IS_WORKER (-1)
+#define PWS_IS_MOLD (-2)
 int pws_master_run(pws_master *m, const pws_master_settings *settings);
 
-/* For spawn.c too: a line of the log. */
+/* For reap.c: the first workers cannot start, so all ends with one of these codes,
+ * which are Gunicorn's too; the generation that is tried is the one to keep, or to
+ * drop. */
+#define PWS_BOOT_FAILED 3
+#define PWS_APP_FAILED 4
+void pws_master_halt(pws_master *m, int exit_code);
+void pws_master_settle(pws_master *m, bool keep);
+
+/* For spawn.c and reap.c: a line of the log. */
 void pws_master_say(const pws_master *m, pws_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* In a process that a mold has just forked: be the worker that was asked for. Or, in
+ * the mold: it cannot be had. Either way the descriptors of `request` but the first are
+ * the caller's. */
+void pws_master_be_worker(pws_master *m, const pws_mold_request *request);
+void pws_master_decline(pws_master *m, const pws_mold_request *request);
 
 /* In a worker: the cell has changed. From any thread. */
 void pws_master_tell(const pws_master *m);

@@ -8,8 +8,8 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define HIGHEST 32
 
-static const int caught[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,  SIGTTIN,
-                             SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD};
+static const int caught[] = {SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM, SIGTTIN, SIGTTOU,
+                             SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD, SIGPIPE};
 
 static volatile sig_atomic_t flags[HIGHEST];
 static volatile int wake_pipe[2] = {-1, -1};

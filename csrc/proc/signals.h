@@ -8,7 +8,8 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* Take over HUP, INT, QUIT, TERM, TTIN, TTOU, USR1, USR2, WINCH and CHLD. Returns the
+/* Take over HUP, INT, QUIT, TERM, TTIN, TTOU, USR1, USR2, WINCH, CHLD and PIPE (an
+ * order may find its reader gone). Returns the
  * read end of the pipe, non-blocking, which becomes readable with each; or -1 with
  * errno, also when they are taken already. */
 int pws_signals_open(void);

@@ -28,9 +28,9 @@ pws_spawn_failed(pws_master *m)
     m->spawn_ms = now_ms + pause_ms;
 }
 
-/* The master's things go; returns PWS_IS_WORKER. */
+/* The master's things go. Returns what pws_master_run does in such a process. */
 static int
-become_worker(pws_master *m, const pws_worker *w, int order_fd)
+become(pws_master *m, const pws_worker *w, int order_fd)
 {
     pws_signals_close();
     m->cell = pws_worker_cell(&m->workers, w);
@@ -38,45 +38,131 @@ become_worker(pws_master *m, const pws_worker *w, int order_fd)
     pws_workers_forget(&m->workers);
     close(m->news[0]);
     m->news[0] = -1;
-    return PWS_IS_WORKER;
+    return w->kind == PWS_KIND_MOLD ? PWS_IS_MOLD : PWS_IS_WORKER;
 }
 
-/* Returns 0, or PWS_IS_WORKER in the worker. */
-static int
-spawn(pws_master *m)
+/* A place for one more; NULL when there is none, which was noted. */
+static pws_worker *
+take_place(pws_master *m, pws_worker_kind kind, int *order_fd)
 {
-    int order_fd = -1;
-    pws_worker *w = pws_workers_take(&m->workers, &order_fd);
-    sigset_t before;
-    pid_t pid = -1;
+    pws_worker *w = pws_workers_take(&m->workers, kind, order_fd);
 
     if (w == NULL) {
         pws_master_say(m, PWS_LOG_ERROR, "no place for a worker: %s", strerror(errno));
         pws_spawn_failed(m);
+        return NULL;
+    }
+    if (kind == PWS_KIND_WORKER) {
+        w->number = ++m->last_number;
+    }
+    return w;
+}
+
+static void
+give_back(pws_master *m, pws_worker *w)
+{
+    pws_workers_give(w);
+    pws_spawn_failed(m);
+}
+
+/* Returns like fork(), with all signals held back in the child. */
+static pid_t
+fork_quietly(pws_master *m)
+{
+    sigset_t before;
+    pid_t pid;
+
+    pws_signals_hold(&before);
+    pid = m->calls->fork(m->context);
+    if (pid == 0) {
+        m->before = before;
         return 0;
     }
-    w->number = ++m->last_number;
-    if (m->calls->before_fork(m->context, w->number) == 0) {
-        pws_signals_hold(&before);
-        pid = m->calls->fork(m->context);
-        if (pid == 0) {
-            m->before = before;
-            return become_worker(m, w, order_fd);
-        }
-        pws_signals_release(&before);
-        if (pid < 0) {
-            pws_master_say(m, PWS_LOG_ERROR, "fork: %s", strerror(errno));
-        }
+    pws_signals_release(&before);
+    if (pid < 0) {
+        pws_master_say(m, PWS_LOG_ERROR, "fork: %s", strerror(errno));
+    }
+    return pid;
+}
+
+/* Fork a worker or a mold here. Returns 0, or in it what pws_master_run returns. */
+static int
+fork_one(pws_master *m, pws_worker_kind kind)
+{
+    bool is_worker = kind == PWS_KIND_WORKER;
+    int order_fd = -1;
+    pws_worker *w = take_place(m, kind, &order_fd);
+    pid_t pid = -1;
+
+    if (w == NULL) {
+        return 0;
+    }
+    if (!is_worker || m->calls->before_fork(m->context, w->number) == 0) {
+        pid = fork_quietly(m);
+    }
+    if (pid == 0) {
+        return become(m, w, order_fd);
     }
     close(order_fd);
     if (pid < 0) {
-        pws_workers_give(w);
-        pws_spawn_failed(m);
+        give_back(m, w);
         return 0;
     }
     w->pid = pid;
-    m->calls->forked(m->context, pid, w->number);
+    if (is_worker) {
+        m->calls->forked(m->context, pid, w->number);
+    }
     return 0;
+}
+
+/* Let the mold fork one: what came of it is in the cell later. */
+static void
+ask_mold(pws_master *m, const pws_worker *mold)
+{
+    pws_mold_request request = {.fd_count = 1 + m->socket_count};
+    pws_worker *w = take_place(m, PWS_KIND_WORKER, &request.fds[0]);
+
+    if (w == NULL) {
+        return;
+    }
+    request.cell = (uint32_t)(w - m->workers.all);
+    request.number = w->number;
+    memcpy(request.fds + 1, m->sockets, m->socket_count * sizeof(int));
+    if (pws_mold_ask(mold->order_fd, &request) < 0) {
+        pws_master_say(m, PWS_LOG_ERROR, "asking for a worker: %s", strerror(errno));
+        give_back(m, w);
+    }
+    close(request.fds[0]);
+}
+
+/* Returns 0, or in a new process what pws_master_run returns. */
+static int
+spawn(pws_master *m)
+{
+    const pws_worker *mold;
+
+    if (!m->settings.preload) {
+        return fork_one(m, PWS_KIND_WORKER);
+    }
+    mold = pws_workers_mold(&m->workers);
+    if (mold == NULL) {
+        return fork_one(m, PWS_KIND_MOLD);
+    }
+    ask_mold(m, mold);
+    return 0;
+}
+
+/* Whether all that can be done now is to wait for the mold. */
+static bool
+mold_boots(const pws_master *m)
+{
+    const pws_worker *mold;
+
+    if (!m->settings.preload) {
+        return false;
+    }
+    mold = pws_workers_mold(&m->workers);
+    return mold != NULL && mold->state == PWS_WORKER_BOOTING;
 }
 
 unsigned
@@ -86,7 +172,7 @@ pws_spawn_missing(const pws_master *m)
     unsigned there = n.booting + n.serving;
 
     if (m->phase == PWS_MASTER_STOPPING || there >= m->settings.workers ||
-        n.living >= PWS_BOARD_CELLS) {
+        n.living >= PWS_BOARD_CELLS || mold_boots(m)) {
         return 0;
     }
     return m->settings.workers - there;
@@ -96,8 +182,10 @@ int
 pws_spawn_all(pws_master *m)
 {
     while (pws_spawn_missing(m) > 0 && pws_clock_now_ms() >= m->spawn_ms) {
-        if (spawn(m) == PWS_IS_WORKER) {
-            return PWS_IS_WORKER;
+        int code = spawn(m);
+
+        if (code < 0) {
+            return code;
         }
     }
     return 0;

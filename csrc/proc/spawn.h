@@ -7,7 +7,8 @@
 /* How many workers are missing now. */
 unsigned pws_spawn_missing(const pws_master *m);
 
-/* Fork them, unless it is too early. Returns 0, or PWS_IS_WORKER in each of them. */
+/* Fork them, or have them forked, unless it is too early. Returns 0, or in each new
+ * process what pws_master_run returns there. */
 int pws_spawn_all(pws_master *m);
 
 /* A worker could not be forked, or has ended by an error: the next one is forked at

@@ -7,7 +7,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "proc/mold.h"
 #include "proc/shared.h"
+
+#define NUDGE_MS 1000
 
 int
 pws_workers_init(pws_workers *workers)
@@ -64,7 +67,8 @@ pws_workers_count(const pws_workers *workers)
             continue;
         }
         n.living++;
-        if (w->last_signal != 0 || w->state == PWS_WORKER_RETIRING) {
+        if (w->kind == PWS_KIND_MOLD || w->last_signal != 0 ||
+            w->state == PWS_WORKER_RETIRING) {
             continue;
         }
         if (!is_wanted(workers, w)) {
@@ -93,20 +97,30 @@ find_free(pws_workers *workers)
     return NULL;
 }
 
+/* ends[0] is the worker's. */
+static int
+connect_worker(pws_worker_kind kind, int ends[2])
+{
+    return kind == PWS_KIND_MOLD ? pws_mold_connect(ends)
+                                 : pipe2(ends, O_NONBLOCK | O_CLOEXEC);
+}
+
 pws_worker *
-pws_workers_take(pws_workers *workers, int *order_fd)
+pws_workers_take(pws_workers *workers, pws_worker_kind kind, int *order_fd)
 {
     pws_worker *w = find_free(workers);
     int ends[2];
 
-    if (w == NULL || pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
+    if (w == NULL || connect_worker(kind, ends) < 0) {
         return NULL;
     }
     pws_cell_assign(pws_worker_cell(workers, w));
     *w = (pws_worker){.state = PWS_WORKER_BOOTING,
+                      .kind = kind,
                       .generation = workers->generation,
                       .order_fd = ends[1],
-                      .end_ms = PWS_NEVER};
+                      .end_ms = PWS_NEVER,
+                      .nudge_ms = PWS_NEVER};
     *order_fd = ends[0];
     return w;
 }
@@ -116,6 +130,21 @@ pws_workers_give(pws_worker *w)
 {
     close_orders(w);
     w->state = PWS_WORKER_NONE;
+}
+
+const pws_worker *
+pws_workers_mold(const pws_workers *workers)
+{
+    for (unsigned i = 0; i < workers->top; i++) {
+        const pws_worker *w = &workers->all[i];
+
+        if (w->kind == PWS_KIND_MOLD && w->generation == workers->generation &&
+            w->last_signal == 0 &&
+            (w->state == PWS_WORKER_BOOTING || w->state == PWS_WORKER_SERVING)) {
+            return w;
+        }
+    }
+    return NULL;
 }
 
 /* Whether `w` is to go before `other`. */
@@ -136,9 +165,8 @@ pws_workers_spare(pws_workers *workers, bool wanted)
     for (unsigned i = 0; i < workers->top; i++) {
         pws_worker *w = &workers->all[i];
         bool here = w->state == PWS_WORKER_SERVING || w->state == PWS_WORKER_BOOTING;
-
-        if (here && w->last_signal == 0 && is_wanted(workers, w) == wanted &&
-            goes_before(w, found)) {
+        if (here && w->kind == PWS_KIND_WORKER && w->last_signal == 0 &&
+            is_wanted(workers, w) == wanted && goes_before(w, found)) {
             found = w;
         }
     }
@@ -155,14 +183,21 @@ pws_worker_order(const pws_worker *w, pws_order order)
 }
 
 void
+pws_worker_nudge(pws_worker *w, int64_t now_ms)
+{
+    if (w->pid > 0) {
+        (void)kill(w->pid, SIGTERM);
+        w->nudge_ms = now_ms + NUDGE_MS;
+    }
+}
+
+void
 pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms)
 {
     if (w->state == PWS_WORKER_BOOTING) {
-        (void)kill(w->pid, SIGTERM); /* it does not read orders yet */
+        pws_worker_nudge(w, pws_clock_now_ms());
     }
-    else {
-        pws_worker_order(w, order);
-    }
+    pws_worker_order(w, order);
     w->state = PWS_WORKER_RETIRING;
     if (w->last_signal == 0 && end_ms < w->end_ms) {
         w->end_ms = end_ms;

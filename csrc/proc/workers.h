@@ -19,14 +19,21 @@ typedef enum {
     PWS_WORKER_RETIRING, /* told to end */
 } pws_worker_state;
 
+typedef enum {
+    PWS_KIND_WORKER,
+    PWS_KIND_MOLD, /* has loaded the app, and forks workers: see mold.h */
+} pws_worker_kind;
+
 typedef struct {
     pws_worker_state state;
-    pid_t pid;
+    pws_worker_kind kind;
+    pid_t pid;       /* 0: a mold forks it, and has not said yet */
     unsigned number; /* 1 for the first one of the master */
     unsigned generation;
-    int order_fd;    /* write end; -1: none */
-    int last_signal; /* SIGABRT or SIGKILL once we have sent it, else 0 */
-    int64_t end_ms;  /* when it is killed; PWS_NEVER */
+    int order_fd;     /* write end, or our end of a mold's socket; -1: none */
+    int last_signal;  /* SIGABRT or SIGKILL once we have sent it, else 0 */
+    int64_t end_ms;   /* when it is killed; PWS_NEVER */
+    int64_t nudge_ms; /* when it is told once more, as it could not read the order */
 } pws_worker;
 
 typedef struct {
@@ -43,7 +50,8 @@ typedef enum {
     PWS_ORDER_REOPEN = 4, /* open the log files anew */
 } pws_order;
 
-/* How many there are of a kind. Those that we have sent a deadly signal are in none. */
+/* How many there are, of workers that were sent no deadly signal; molds are among the
+ * living alone. */
 typedef struct {
     unsigned living;  /* processes of any kind that are not reaped yet */
     unsigned booting; /* wanted */
@@ -65,14 +73,17 @@ pws_worker_cell(const pws_workers *workers, const pws_worker *w)
     return &workers->board->cells[w - workers->all];
 }
 
-/* A free place, its cell assigned and a pipe made: `*order_fd` is the end that the
- * worker reads. NULL with errno. The caller sets number and pid, or gives the place
- * back. */
-pws_worker *pws_workers_take(pws_workers *workers, int *order_fd);
+/* A free place, its cell assigned and a pipe made, or a socket for a mold: `*order_fd`
+ * is the end that the worker reads. NULL with errno. The caller sets number and pid, or
+ * gives the place back. */
+pws_worker *pws_workers_take(pws_workers *workers, pws_worker_kind kind, int *order_fd);
 void pws_workers_give(pws_worker *w);
 
 /* In a forked child: close the pipes of all workers, which are the master's. */
 void pws_workers_forget(pws_workers *workers);
+
+/* The mold of the generation in force, booting or serving; NULL: there is none. */
+const pws_worker *pws_workers_mold(const pws_workers *workers);
 
 /* Who is to retire next for want of need: the oldest that is not wanted; with `wanted`,
  * the oldest of those, or, where none serves, the youngest that boots. NULL: nobody. */
@@ -82,7 +93,10 @@ pws_worker *pws_workers_spare(pws_workers *workers, bool wanted);
  * gone, and deadlines do the rest. */
 void pws_worker_order(const pws_worker *w, pws_order order);
 
-/* Tell a worker to end, and kill it when it has not by `end_ms`. */
+/* Tell a worker to end, and kill it when it has not by `end_ms`. One that boots reads
+ * no orders: it gets a signal, and another one every second, since what runs there may
+ * lose it (pws_worker_nudge). */
 void pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms);
+void pws_worker_nudge(pws_worker *w, int64_t now_ms);
 
 #endif

@@ -89,6 +89,14 @@ done:
     return rc;
 }
 
+void
+pws_listeners_adopt(pws_listeners *self, const int *fds)
+{
+    for (unsigned i = 0; i < self->count; i++) {
+        self->items[i].fd = fds[i];
+    }
+}
+
 static PyObject *
 construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {

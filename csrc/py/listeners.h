@@ -17,4 +17,7 @@ typedef struct {
     unsigned count;
 } pws_listeners;
 
+/* Take copies of the same sockets, which somebody else has sent, in their order. */
+void pws_listeners_adopt(pws_listeners *self, const int *fds);
+
 #endif

@@ -3,7 +3,10 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "engine/poller.h"
+#include "proc/mold.h"
 #include "proc/signals.h"
+#include "py/listeners.h"
 
 typedef struct {
     PyObject_HEAD
@@ -12,6 +15,7 @@ typedef struct {
     PyThreadState *thread; /* while others may run */
     bool open;
     bool running;
+    bool is_mold; /* this process is one */
 } master_object;
 
 static void
@@ -88,8 +92,8 @@ reaped(void *context, const pws_worker_end *end)
 {
     master_object *self = context;
 
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "reaped", "ii", (int)end->pid,
-                                           end->status));
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "reaped", "iiI",
+                                           (int)end->pid, end->status, end->place));
 }
 
 /* Seconds from Python as milliseconds; out of range is an error. */
@@ -104,17 +108,19 @@ milliseconds(double seconds, int64_t *ms)
     return 0;
 }
 
-/* (workers, timeout, graceful_timeout) */
+/* (workers, timeout, graceful_timeout, preload) */
 static int
 read_settings(PyObject *values, pws_master_settings *settings)
 {
     double timeout, graceful;
     pws_master_settings found;
+    int preload;
 
-    if (!PyArg_ParseTuple(values, "Idd:settings", &found.workers, &timeout,
-                          &graceful)) {
+    if (!PyArg_ParseTuple(values, "Iddp:settings", &found.workers, &timeout, &graceful,
+                          &preload)) {
         return -1;
     }
+    found.preload = preload != 0;
     if (found.workers < 1 || found.workers > PWS_WORKERS_MAX) {
         PyErr_SetString(PyExc_ValueError, "workers: out of range");
         return -1;
@@ -204,14 +210,38 @@ pws_master_of_worker(PyObject *object)
     return &self->master;
 }
 
+/* Note what a mold is to pass on. */
+static int
+take_sockets(master_object *self, PyObject *object)
+{
+    const pws_listeners *listeners = (const pws_listeners *)object;
+    pws_master *m = &self->master;
+
+    if (Py_TYPE(object) != pws_module_of((PyObject *)self)->listeners_type) {
+        PyErr_SetString(PyExc_TypeError, "listeners: expected Listeners");
+        return -1;
+    }
+    if (listeners->count >= PWS_MOLD_FDS_MAX) {
+        PyErr_Format(PyExc_ValueError, "bind: more than %d addresses",
+                     PWS_MOLD_FDS_MAX - 1);
+        return -1;
+    }
+    m->socket_count = listeners->count;
+    for (unsigned i = 0; i < listeners->count; i++) {
+        m->sockets[i] = listeners->items[i].fd;
+    }
+    return 0;
+}
+
 static PyObject *
 construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {(char *)"arbiter", NULL};
-    PyObject *arbiter;
+    static char *names[] = {(char *)"arbiter", (char *)"listeners", NULL};
+    PyObject *arbiter, *listeners;
     master_object *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Master", names, &arbiter)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:Master", names, &arbiter,
+                                     &listeners)) {
         return NULL;
     }
     self = (master_object *)type->tp_alloc(type, 0);
@@ -223,6 +253,10 @@ construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->open = true;
     if (pws_master_init(&self->master, &calls, self) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
+        Py_CLEAR(self);
+        return NULL;
+    }
+    if (take_sockets(self, listeners) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -244,10 +278,86 @@ run(PyObject *object, PyObject *args)
     }
     self->running = true;
     code = pws_master_run(&self->master, &settings);
-    if (code == PWS_IS_WORKER) {
+    if (code == PWS_IS_WORKER || code == PWS_IS_MOLD) {
+        self->is_mold = code == PWS_IS_MOLD;
         Py_RETURN_NONE;
     }
     return PyLong_FromLong(code);
+}
+
+static void
+close_all(const pws_mold_request *request)
+{
+    for (uint32_t i = 1; i < request->fd_count; i++) {
+        close(request->fds[i]);
+    }
+}
+
+static const pws_mold_fork_calls fork_calls = {
+    .before = PyOS_BeforeFork,
+    .in_parent = PyOS_AfterFork_Parent,
+    .in_child = PyOS_AfterFork_Child,
+};
+
+/* Fork the worker that was asked for. Returns 0 in it, 1 in the mold. */
+static int
+fork_worker(master_object *self, const pws_mold_request *request)
+{
+    pws_master *m = &self->master;
+    sigset_t before;
+    int rc = -1;
+
+    pws_cell_begin(m->cell);
+    if (before_fork(self, request->number) == 0) {
+        pws_signals_hold(&before);
+        rc = pws_mold_fork(&fork_calls);
+        if (rc == 0) {
+            m->before = before;
+            self->is_mold = false;
+            pws_master_be_worker(m, request);
+            return 0;
+        }
+        pws_signals_release(&before);
+    }
+    if (rc < 0) {
+        pws_master_decline(m, request);
+    }
+    else {
+        close(request->fds[0]);
+    }
+    close_all(request);
+    pws_cell_end(m->cell);
+    return 1;
+}
+
+static PyObject *
+hear(PyObject *object, PyObject *listeners)
+{
+    master_object *self = (master_object *)object;
+    pws_mold_request request;
+    int rc;
+
+    if (!self->is_mold || Py_TYPE(listeners) != pws_module_of(object)->listeners_type) {
+        PyErr_SetString(PyExc_TypeError, "hear() is for molds, and takes Listeners");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    rc = pws_mold_hear(self->master.order_fd, &request);
+    Py_END_ALLOW_THREADS
+    if (rc < 0) {
+        if (errno != EINTR) {
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+        return PyErr_CheckSignals() < 0 ? NULL : PyLong_FromLong(0);
+    }
+    if (rc == 0 || request.order != 0) {
+        return PyLong_FromUnsignedLong(rc == 0 ? PWS_LETTER_END : request.order);
+    }
+    if (fork_worker(self, &request) != 0) {
+        return PyLong_FromLong(0);
+    }
+    pws_listeners_adopt((pws_listeners *)listeners, request.fds + 1);
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -331,9 +441,13 @@ deallocate(PyObject *object)
 
 static PyMethodDef methods[] = {
     {"run", run, METH_VARARGS,
-     "run(workers, timeout, graceful_timeout): keep workers alive. Returns an exit "
+     "run(workers, timeout, graceful_timeout, preload): keep workers alive. Returns an "
+     "exit "
      "code, "
-     "or None in a forked worker, where all signals are blocked."},
+     "or None in a forked worker or mold, where all signals are blocked."},
+    {"hear", hear, METH_O,
+     "hear(listeners): in a mold, wait for what the master wants next, and do it: "
+     "returns its orders, or None in a worker that was forked, which has the sockets."},
     {"release_signals", release_signals, METH_NOARGS,
      "release_signals(): in a worker, once it has its handlers."},
     {"ready", ready, METH_NOARGS, "ready(): in a worker, once it can serve."},
@@ -343,7 +457,23 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+is_mold(PyObject *object, void *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(((master_object *)object)->is_mold);
+}
+
+static PyObject *
+place(PyObject *object, void *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    return m != NULL ? PyLong_FromLong(m->cell - m->workers.board->cells) : NULL;
+}
+
 static PyGetSetDef properties[] = {
+    {"place", place, NULL, "Of a worker, among PLACES: no other has it.", NULL},
+    {"is_mold", is_mold, NULL, "Whether this process is a mold.", NULL},
     {"reason", reason, NULL, "Why the workers could not start; else None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -355,7 +485,7 @@ static PyType_Slot slots[] = {
     {Py_tp_clear, clear},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
-    {Py_tp_doc, (char *)"Master(arbiter): forks workers and replaces them."},
+    {Py_tp_doc, (char *)"Master(arbiter, listeners): forks workers and replaces them."},
     {0, NULL},
 };
 

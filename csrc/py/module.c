@@ -114,6 +114,9 @@ execute(PyObject *self)
     if (PyModule_AddType(self, module->pidfile_type) < 0) {
         return -1;
     }
+    if (PyModule_AddIntConstant(self, "PLACES", PWS_BOARD_CELLS) < 0) {
+        return -1;
+    }
     return PyModule_AddFunctions(self, pws_log_methods);
 }
 

@@ -184,7 +184,7 @@ reset(void)
 static int
 run(unsigned workers, int64_t timeout_ms)
 {
-    const pws_master_settings settings = {workers, timeout_ms, 100};
+    const pws_master_settings settings = {workers, timeout_ms, 100, false};
     int code;
 
     CHECK_EQ(pws_master_init(&master, &calls, NULL), 0);
@@ -336,7 +336,7 @@ TEST(what_is_missing_is_what_the_settings_say_until_the_end)
     reset();
     on_start = 0;
     CHECK_EQ(pws_master_init(&master, &calls, NULL), 0);
-    master.settings = (pws_master_settings){2, 0, 100};
+    master.settings = (pws_master_settings){2, 0, 100, false};
     CHECK_EQ(pws_spawn_missing(&master), 2);
     master.settings.workers = 1;
     CHECK_EQ(pws_spawn_missing(&master), 1);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "harness.h"
+#include "proc/signals.h"
 #include "proc/workers.h"
 
 static pws_workers table;
@@ -17,7 +18,7 @@ open_table(int n)
     CHECK_EQ(pws_workers_init(&table), 0);
     table.generation = 1;
     for (int i = 0; i < n; i++) {
-        pws_worker *w = pws_workers_take(&table, &order_fds[i]);
+        pws_worker *w = pws_workers_take(&table, PWS_KIND_WORKER, &order_fds[i]);
 
         CHECK(w != NULL);
         w->number = (unsigned)i + 1;
@@ -62,7 +63,7 @@ TEST(a_place_that_is_given_back_is_taken_again)
     open_table(3);
     pws_workers_give(&table.all[1]);
     CHECK_EQ(pws_workers_count(&table).living, 2);
-    CHECK(pws_workers_take(&table, &fd) == &table.all[1]);
+    CHECK(pws_workers_take(&table, PWS_KIND_WORKER, &fd) == &table.all[1]);
     close(fd);
     close_table(3);
 }
@@ -76,7 +77,7 @@ TEST(there_are_only_so_many_places)
         table.all[i].state = PWS_WORKER_SERVING;
         table.all[i].order_fd = -1;
     }
-    CHECK(pws_workers_take(&table, &fd) == NULL);
+    CHECK(pws_workers_take(&table, PWS_KIND_WORKER, &fd) == NULL);
     CHECK_EQ(errno, EAGAIN);
     close_table(1);
 }
@@ -139,6 +140,17 @@ TEST(orders_arrive_as_bytes_and_their_end_as_the_end)
     CHECK_BYTES(bytes, 3, "\4\1\2");
     pws_workers_forget(&table);
     CHECK_EQ(read(order_fds[0], bytes, sizeof(bytes)), 0);
+    close_table(1);
+}
+
+TEST(an_order_to_nobody_is_dropped)
+{
+    open_table(1);
+    CHECK(pws_signals_open() >= 0);
+    close(order_fds[0]);
+    order_fds[0] = -1;
+    pws_worker_order(&table.all[0], PWS_ORDER_QUICK);
+    pws_signals_close();
     close_table(1);
 }
 

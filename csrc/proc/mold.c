@@ -1,0 +1,127 @@
+#include "proc/mold.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What travels beside the descriptors. */
+typedef struct {
+    uint32_t cell, number;
+} letter;
+
+int
+pws_mold_connect(int ends[2])
+{
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        return -1;
+    }
+    return fcntl(ends[1], F_SETFL, O_NONBLOCK);
+}
+
+int
+pws_mold_ask(int fd, const pws_mold_request *request)
+{
+    _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(request->fds))];
+    letter text = {request->cell, request->number};
+    struct iovec part = {&text, sizeof(text)};
+    size_t size = request->fd_count * sizeof(int);
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = room,
+                             .msg_controllen = CMSG_SPACE(size)};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    ssize_t n;
+
+    memset(room, 0, sizeof(room));
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(head), request->fds, size);
+    do {
+        n = sendmsg(fd, &message, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -1 : 0;
+}
+
+static void
+take_descriptors(struct msghdr *message, pws_mold_request *request)
+{
+    const struct cmsghdr *head = CMSG_FIRSTHDR(message);
+
+    request->fd_count = 0;
+    if (head != NULL && head->cmsg_type == SCM_RIGHTS) {
+        size_t size = head->cmsg_len - CMSG_LEN(0);
+
+        memcpy(request->fds, CMSG_DATA(head), size);
+        request->fd_count = (uint32_t)(size / sizeof(int));
+    }
+}
+
+int
+pws_mold_hear(int fd, pws_mold_request *request)
+{
+    _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(request->fds))];
+    letter text = {0, 0};
+    struct iovec part = {&text, sizeof(text)};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = room,
+                             .msg_controllen = sizeof(room)};
+    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    unsigned char order;
+
+    if (n <= 0) {
+        return (int)n;
+    }
+    take_descriptors(&message, request);
+    memcpy(&order, &text, 1);
+    request->order = n == 1 ? order : 0;
+    request->cell = text.cell;
+    request->number = text.number;
+    return 1;
+}
+
+/* In the first child, which has done its part when it has forked the second. Returns in
+ * that one, once it has its new parent. */
+static void
+fork_again(const pws_mold_fork_calls *calls)
+{
+    pid_t between = getpid(), pid = fork();
+
+    if (pid != 0) {
+        _exit(pid < 0);
+    }
+    while (getppid() == between) {
+        sched_yield();
+    }
+    calls->in_child();
+}
+
+int
+pws_mold_fork(const pws_mold_fork_calls *calls)
+{
+    int status = 1;
+    pid_t pid;
+
+    calls->before();
+    pid = fork();
+    if (pid == 0) {
+        fork_again(calls);
+        return 0;
+    }
+    calls->in_parent();
+    if (pid < 0) {
+        return -1;
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (status != 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return 1;
+}

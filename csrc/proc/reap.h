@@ -1,0 +1,14 @@
+/* reap.h - what becomes of workers that have ended. */
+#ifndef PWS_PROC_REAP_H
+#define PWS_PROC_REAP_H
+
+#include "proc/master.h"
+
+/* Take note of all workers that have ended. Done at each wake-up: SIGCHLD alone is not
+ * trusted, since signals merge, and others may take them. */
+void pws_reap(pws_master *m);
+
+/* Look whether a mold has said what came of the worker that it was asked for. */
+void pws_reap_learn_pid(pws_master *m, pws_worker *w);
+
+#endif

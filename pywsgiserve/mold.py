@@ -1,0 +1,93 @@
+"""The life of a mold: it loads the app once, and its workers share that memory."""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pywsgiserve import _core, logs
+from pywsgiserve.app import BOOT_FAILED, AppError
+from pywsgiserve.cli import complain
+from pywsgiserve.config import Config
+from pywsgiserve.server import App, log_exception
+from pywsgiserve.worker import ABORTED, FOR_MASTERS, GONE, QUICK, REOPEN, RETIRE
+
+
+@dataclass
+class Mold:
+    """What a mold is given, and what it has loaded."""
+
+    config: Config
+    core: _core.Master
+    listeners: _core.Listeners
+    load_app: Callable[[], App]
+    access_log: logs.AccessLog
+    on_ready: Callable[[], None] | None
+    app: App | None = field(default=None, init=False)
+    _alive: bool = field(default=True, init=False)
+    _aborted: bool = field(default=False, init=False)
+
+    def live(self) -> int | None:
+        """Load, and fork until told to end: an exit code. None in a forked worker."""
+        self.listeners.close()  # Workers get theirs one by one.
+        code: int | None = 0
+        try:
+            self._take_signals()
+            self.app = self.load_app()
+            # What is there now stays: the collector need not touch, so copy, it again.
+            gc.collect()
+            gc.freeze()
+            if self.on_ready is not None:
+                self.on_ready()
+            self.core.ready()
+            code = self._fork_workers()
+        except AppError as error:
+            code = self._no_app(error)
+        except SystemExit:
+            code = 0
+        except Exception as error:
+            log_exception("Exception in mold process", error)
+            code = BOOT_FAILED
+        return ABORTED if self._aborted else code
+
+    def _fork_workers(self) -> int | None:
+        while True:
+            orders = self.core.hear(self.listeners)
+            if orders is None:
+                return None
+            if orders & REOPEN:
+                logs.reopen()
+                self.access_log.reopen()
+            if orders & (RETIRE | QUICK | GONE):
+                return 0
+
+    def _no_app(self, error: AppError) -> int:
+        if self._aborted:
+            limit = f"{self.config.timeout:g} s"
+            complain(
+                f"timeout: the app took longer than {limit} to load", error.details
+            )
+        elif self._alive and self.core.may_complain():
+            complain(str(error), error.details)
+        return error.exit_code if self._alive else 0
+
+    def _take_signals(self) -> None:
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(signum, self._on_end)
+        signal.signal(signal.SIGABRT, self._on_abort)
+        for signum in (*FOR_MASTERS, signal.SIGUSR1):
+            signal.signal(signum, self._on_other)
+        self.core.release_signals()
+
+    def _on_end(self, signum: int, frame: object) -> None:
+        self._alive = False
+        raise SystemExit(0)
+
+    def _on_abort(self, signum: int, frame: object) -> None:
+        self._aborted = True
+        raise SystemExit(ABORTED)
+
+    def _on_other(self, signum: int, frame: object) -> None:
+        """It is for the master, or comes as an order too."""
