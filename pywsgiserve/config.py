@@ -522,6 +522,19 @@ class Config:
         help="""In the worker, after a request. The last one or two arguments may be left
         out.""",
     )
+    worker_int: Hook | None = hook(
+        "worker", help="In the worker, when SIGINT or SIGQUIT ends it."
+    )
+    worker_abort: Hook | None = hook(
+        "worker", help="In the worker, when it is late: see timeout."
+    )
+    child_exit: Hook | None = hook(
+        "server", "worker", help="In the master, when a worker has ended."
+    )
+    on_reload: Hook | None = hook(
+        "server",
+        help="In the master, when SIGHUP has brought new settings, before their workers.",
+    )
     worker_exit: Hook | None = hook(
         "server", "worker", help="In the worker, the last thing before it ends."
     )

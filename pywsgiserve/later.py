@@ -111,11 +111,7 @@ LATER: Mapping[str, Later] = {
     "control_socket_mode": option("--control-socket-mode", default=0o600),
     # There is none: who disables it has what they asked for.
     "control_socket_disable": switch("--no-control-socket", default=True),
-    "on_reload": hook(),
-    "worker_int": hook(),
-    "worker_abort": hook(),
     "pre_exec": hook(),
-    "child_exit": hook(),
     "nworkers_changed": hook(),
     "ssl_context": hook(),
     "on_dirty_starting": hook(),

@@ -210,10 +210,12 @@ class Arbiter:
 
     def reaped(self, pid: int, status: int, place: int) -> None:
         """A worker has ended; what it left in shared memory is ours to finish."""
-        self.WORKERS.pop(pid, None)
+        worker = self.WORKERS.pop(pid, None)
         log = self._logs.pop(pid, None)
         if log is not None:
             log.drain(logs.ring(self.rings, place))
+        if worker is not None:
+            self._call_safely("child_exit", worker)
 
     def reload(self) -> tuple[int, float, float, bool] | None:
         """Read the settings anew; None when they cannot be used."""
@@ -242,6 +244,7 @@ class Arbiter:
             self._generation.access_log.close()
         self._generation = new
         self.num_workers = new.config.workers
+        self._call_safely("on_reload")
         return timing(new.config)
 
     def _keep_fixed(self, config: Config) -> Config:
@@ -295,11 +298,16 @@ class Arbiter:
             raise SystemExit(1) from None
 
     def say_goodbye(self) -> None:
-        if self.cfg.on_exit is not None:
+        self._call_safely("on_exit")
+
+    def _call_safely(self, name: str, *more: Worker) -> None:
+        """Call a hook that must not stop what goes on."""
+        hook = getattr(self.cfg, name)
+        if hook is not None:
             try:
-                self.cfg.on_exit(self)
+                hook(self, *more)
             except Exception as error:
-                log_exception("Exception in on_exit hook", error)
+                log_exception(f"Exception in {name} hook", error)
 
 
 def open_again(config: Config) -> None:

@@ -231,12 +231,14 @@ def stopping_signals(
 
 # What only a master can do.
 FOR_MASTERS = (
+    "child_exit",
     "daemon",
     "group",
     "initgroups",
     "max_requests",
     "max_requests_jitter",
     "on_exit",
+    "on_reload",
     "on_starting",
     "pidfile",
     "post_fork",
@@ -245,7 +247,9 @@ FOR_MASTERS = (
     "timeout",
     "user",
     "when_ready",
+    "worker_abort",
     "worker_exit",
+    "worker_int",
 )
 
 

@@ -73,14 +73,18 @@ class Life:
         """Serve until we are told to end; returns an exit code."""
         code = self._live()
         logs.line("INFO", f"Worker exiting (pid: {self.worker.pid})")
-        hook = self.worker.cfg.worker_exit
-        if hook is not None:
-            try:
-                hook(self.server, self.worker)
-            except Exception as error:
-                log_exception("Exception in worker_exit hook", error)
+        self._call_safely("worker_exit", self.server, self.worker)
         logs.close()
         return code
+
+    def _call_safely(self, name: str, *arguments: object) -> None:
+        """Call a hook that must not stop what goes on."""
+        hook = getattr(self.worker.cfg, name)
+        if hook is not None:
+            try:
+                hook(*arguments)
+            except Exception as error:
+                log_exception(f"Exception in {name} hook", error)
 
     def no_app(self, error: AppError) -> int:
         """Say why, once for all workers, unless it was us who have interrupted it."""
@@ -152,11 +156,13 @@ class Life:
         self.stop(graceful=True)
 
     def on_quit(self, signum: int, frame: object) -> None:
+        self._call_safely("worker_int", self.worker)
         self.stop(graceful=False)
 
     def on_abort(self, signum: int, frame: object) -> None:
         """The app has taken too long: it sees an exception there, and the log where."""
         self.worker.aborted = True
+        self._call_safely("worker_abort", self.worker)
         if self.engine is not None:
             self.engine.stop(graceful=False)
         raise SystemExit(ABORTED)

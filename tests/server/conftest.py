@@ -38,10 +38,10 @@ Deploy = Callable[..., contextlib.AbstractContextManager[Deployed]]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(short_path: Path) -> Path:
     """A directory with the app main:app, where deploy() starts the command."""
-    (tmp_path / "main.py").write_text(APP)
-    return tmp_path
+    (short_path / "main.py").write_text(APP)
+    return short_path
 
 
 @pytest.fixture

@@ -50,7 +50,10 @@ def pre_fork(server, worker): note("pre_fork", here(), worker.age, worker.pid)
 def post_fork(server, worker):
     note("post_fork", here(), worker.age, worker.pid == os.getpid(), worker.wsgi)
 def post_worker_init(worker): note("post_worker_init", here(), callable(worker.wsgi))
+def worker_int(worker): note("worker_int", here(), worker.age)
 def worker_exit(server, worker): note("worker_exit", here(), worker.age)
+def child_exit(server, worker): note("child_exit", here(), worker.age, worker.pid > 1)
+def on_reload(server): note("on_reload", here(), server.cfg.workers)
 def on_exit(server): note("on_exit", here(), server.log is not None)
 """
 
@@ -68,8 +71,56 @@ def test_hooks_come_in_gunicorns_order_and_process(deploy, place):
         "post_fork worker 1 True None",
         "post_worker_init worker True",
         "worker_exit worker 1",
+        "child_exit master 1 True",
         "on_exit master True",
     ]
+
+
+def test_hooks_of_a_reload_come_in_gunicorns_order(deploy, place):
+    log = place / "log"
+    (place / "gunicorn.conf.py").write_text(HOOKS.format(log=str(log)))
+    with deploy() as server:
+        first = server.workers()
+        log.unlink()
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_workers(1, but=first)
+        wait_until(lambda: "child_exit" in log.read_text())
+
+        assert log.read_text().splitlines() == [
+            "on_reload master 1",
+            "pre_fork master 2 [booting]",
+            "post_fork worker 2 True None",
+            "post_worker_init worker True",
+            "worker_exit worker 1",
+            "child_exit master 1 True",
+        ]
+
+
+def test_a_worker_says_that_it_was_interrupted(deploy, place):
+    log = place / "log"
+    (place / "gunicorn.conf.py").write_text(HOOKS.format(log=str(log)))
+    with deploy() as server:
+        first = server.workers()
+        os.kill(min(first), signal.SIGINT)
+        server.wait_for_workers(1, but=first)
+        wait_until(lambda: "child_exit" in log.read_text())
+
+        lines = log.read_text().splitlines()
+        at = lines.index("worker_int worker 1")
+        assert lines[at + 1 : at + 3] == [
+            "worker_exit worker 1",
+            "child_exit master 1 True",
+        ]
+
+
+def test_a_worker_that_is_late_calls_its_hook(deploy, place):
+    (place / "gunicorn.conf.py").write_text(
+        "def worker_abort(worker): worker.log.info('late: %s', worker)"
+    )
+    with deploy("--timeout", "1") as server, server.connect() as client:
+        client.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.response()
+        server.wait_for(r"\[INFO\] late: <Worker \d+>$")
 
 
 REQUEST_HOOKS = """
@@ -212,26 +263,19 @@ def ask(path):
         return answer
 
 
-@pytest.fixture
-def daemon_place(short_path, place):
-    """Short enough for a Unix socket."""
-    (short_path / "main.py").write_text((place / "main.py").read_text())
-    return short_path
-
-
-def test_a_daemon_serves_when_its_command_has_ended(daemon_place):
-    with Daemon(daemon_place, "-w", "2") as daemon:
+def test_a_daemon_serves_when_its_command_has_ended(place):
+    with Daemon(place, "-w", "2") as daemon:
         assert daemon.done.returncode == 0
-        assert ask(daemon_place / "socket").startswith(b"HTTP/1.1 200 OK\r\n")
+        assert ask(place / "socket").startswith(b"HTTP/1.1 200 OK\r\n")
         assert os.getsid(daemon.pid) not in (daemon.pid, os.getsid(0))
         for fd in (0, 1, 2):
             assert os.readlink(f"/proc/{daemon.pid}/fd/{fd}") == os.devnull
     assert not daemon.pidfile.exists()
-    assert not (daemon_place / "socket").exists()
+    assert not (place / "socket").exists()
 
 
-def test_no_process_of_a_daemon_holds_on_to_its_caller(daemon_place):
-    with Daemon(daemon_place, "-w", "2") as daemon:
+def test_no_process_of_a_daemon_holds_on_to_its_caller(place):
+    with Daemon(place, "-w", "2") as daemon:
         pids = [int(p) for p in os.listdir("/proc") if p.isdigit()]
         workers = [pid for pid in pids if parent_of(pid) == daemon.pid]
         assert len(workers) == 2
@@ -247,29 +291,29 @@ def test_no_process_of_a_daemon_holds_on_to_its_caller(daemon_place):
         ("import os; os._exit(5)", 3, "exited with code 5"),
     ],
 )
-def test_a_daemon_that_cannot_start_says_so(daemon_place, text, code, said):
-    (daemon_place / "main.py").write_text(text)
+def test_a_daemon_that_cannot_start_says_so(place, text, code, said):
+    (place / "main.py").write_text(text)
 
-    with Daemon(daemon_place) as daemon:
+    with Daemon(place) as daemon:
         assert daemon.done.returncode == code
         assert said in daemon.done.stderr
         assert daemon.pid == 0
 
 
-def test_a_daemon_that_cannot_listen_says_so(daemon_place):
-    with Daemon(daemon_place):
-        with Daemon(daemon_place, pidfile="other.pid") as second:
+def test_a_daemon_that_cannot_listen_says_so(place):
+    with Daemon(place):
+        with Daemon(place, pidfile="other.pid") as second:
             assert second.done.returncode == 1
             assert "Connection in use" in second.done.stderr
-            assert not (daemon_place / "other.pid").exists()
-        assert ask(daemon_place / "socket").startswith(b"HTTP/1.1 200 OK\r\n")
+            assert not (place / "other.pid").exists()
+        assert ask(place / "socket").startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_daemon_reloads(daemon_place):
-    with Daemon(daemon_place) as daemon:
-        before = ask(daemon_place / "socket")
+def test_a_daemon_reloads(place):
+    with Daemon(place) as daemon:
+        before = ask(place / "socket")
         os.kill(daemon.pid, signal.SIGHUP)
-        wait_until(lambda: ask(daemon_place / "socket") != before)
+        wait_until(lambda: ask(place / "socket") != before)
 
 
 # The pid file
@@ -330,9 +374,7 @@ def status_of(pid):
 
 def public(place):
     """Let other users in."""
-    for folder in (place, *place.parents[:-1]):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    place.chmod(0o755)
 
 
 @becomes_nobody
@@ -374,7 +416,6 @@ def test_initgroups_takes_the_groups_of_the_user_and_the_group(deploy, place):
 @becomes_nobody
 def test_the_unix_socket_and_the_log_are_the_workers(deploy, place, short_path):
     public(place)
-    public(short_path)
     path = short_path / "socket"
     words = ("-u", "nobody", "-g", "nogroup", "-b", f"unix:{path}", "-m", "007")
     with deploy(*words, "--access-logfile", "log") as server:
