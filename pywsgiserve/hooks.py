@@ -31,7 +31,7 @@ class Log:
         self._write(level, shown)
 
     def debug(self, text: object, *args: Any, exc_info: object = None) -> None:
-        """Not shown: the level is INFO."""
+        self._record("DEBUG", text, args, exc_info)
 
     def info(self, text: object, *args: Any, exc_info: object = None) -> None:
         self._record("INFO", text, args, exc_info)

@@ -427,5 +427,6 @@ def serve(config: Config, load_app: LoadApp, reread: Reread | None = None) -> in
             pidfile.close()
     if os.getpid() == arbiter.master_pid:
         arbiter.say_goodbye()
+        logs.close()
         arbiter.outcome.tell(code)
     return code
