@@ -19,7 +19,7 @@ from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config
 from pywsgiserve.hooks import Log, Worker
 from pywsgiserve.mold import Mold
-from pywsgiserve.server import App, describe, log_exception, native
+from pywsgiserve.server import App, Owner, describe, log_exception, native
 from pywsgiserve.worker import Life
 
 PROGRAM = "pywsgiserve"
@@ -56,14 +56,21 @@ class Generation:
     config: Config
     load_app: LoadApp
     access_log: logs.AccessLog
+    owner: Owner | None
     place: Place
+
+    @classmethod
+    def here(cls, config: Config, load_app: LoadApp) -> Generation:
+        """What can be wrong with such settings is found now."""
+        whose = owner(config)
+        return cls(config, load_app, logs.AccessLog(config), whose, Place.here())
 
 
 # Reads all settings anew and enters the place that they describe.
 Reread = Callable[[], tuple[Config, LoadApp]]
 
 
-def owner(config: Config) -> tuple[int, int, str | None] | None:
+def owner(config: Config) -> Owner | None:
     """User, group and whose further groups the workers get; None: all stays as it is."""
     if config.user is None and config.group is None:
         return None
@@ -103,9 +110,9 @@ def pid_file(path: str) -> _core.Pidfile:
         raise ConfigError(f"pidfile: {path!r}: {error}") from None
 
 
-def listeners(config: Config) -> _core.Listeners:
+def listeners(generation: Generation) -> _core.Listeners:
     try:
-        return _core.Listeners(native(config, -1, owner=owner(config)))
+        return _core.Listeners(native(generation.config, -1, owner=generation.owner))
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -179,7 +186,7 @@ class Arbiter:
         return self._generation
 
     def listen(self) -> _core.Listeners:
-        self._listeners = listeners(self.cfg)
+        self._listeners = listeners(self._generation)
         self.address = self._listeners.addresses
         return self._listeners
 
@@ -224,11 +231,7 @@ class Arbiter:
             config, load_app = self.cfg, self._generation.load_app
             if self._reread is not None:
                 config, load_app = self._reread()
-            owner(config)
-            access_log = logs.AccessLog(config)
-            new = Generation(
-                self._keep_fixed(config), load_app, access_log, Place.here()
-            )
+            new = Generation.here(self._keep_fixed(config), load_app)
             logs.open(config)
         except (Exception, SystemExit) as error:
             place.enter()
@@ -397,7 +400,7 @@ def work(
         load_app=load_app,
         access_log=arbiter.generation.access_log,
         rings=arbiter.rings,
-        owner=owner(worker.cfg),
+        owner=arbiter.generation.owner,
         on_ready=on_ready,
     )
     return life.live()
@@ -413,10 +416,9 @@ def serve(config: Config, load_app: LoadApp, reread: Reread | None = None) -> in
         code, status_fd = _core.daemonize()
         if code is not None:
             return code
-    owner(config)
     logs.open(config)
+    first = Generation.here(config, load_app)
     logs.line("INFO", f"Starting {PROGRAM} {__version__}")
-    first = Generation(config, load_app, logs.AccessLog(config), Place.here())
     arbiter = Arbiter(first, reread)
     arbiter.outcome = Outcome(status_fd)
     pidfile = pid_file(config.pidfile) if config.pidfile else None

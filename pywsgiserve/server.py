@@ -32,6 +32,8 @@ LINE_MAX = 8190
 FIELDS_MAX = 32768
 FIELD_SIZE_MAX = 8190
 
+# User, group, and the user whose further groups are taken too.
+Owner = tuple[int, int, "str | None"]
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -101,7 +103,7 @@ def native(
     access_log_memory: memoryview | None = None,
     *,
     worker: Worker | None = None,
-    owner: tuple[int, int, object] | None = None,
+    owner: Owner | None = None,
 ) -> NativeConfig:
     """For a `worker`, or for what opens the sockets, which `owner` then has.
 
@@ -230,7 +232,7 @@ def stopping_signals(
 
 
 # What only a master can do.
-FOR_MASTERS = (
+NEED_A_MASTER = (
     "child_exit",
     "daemon",
     "group",
@@ -256,7 +258,7 @@ FOR_MASTERS = (
 def only_for_masters(config: Config) -> list[str]:
     """The settings that one process cannot fulfil."""
     several = ["workers"] if config.workers > 1 else []
-    return several + [n for n in FOR_MASTERS if is_set(n, getattr(config, n))]
+    return several + [n for n in NEED_A_MASTER if is_set(n, getattr(config, n))]
 
 
 def run(app: App, **settings: Any) -> None:
@@ -283,7 +285,13 @@ def serve_with_workers(app: App, config: Config) -> None:
 
     pid = os.getpid()
     config = dataclasses.replace(config, preload_app=False)  # It is loaded already.
-    code = master.serve(config, lambda: app)
+    try:
+        code = master.serve(config, lambda: app)
+    except BaseException as error:
+        if os.getpid() != pid:
+            log_exception("Exception in a process of the server", error)
+            end_process(1)
+        raise
     if os.getpid() != pid:
         end_process(code)
     if code != 0:
@@ -292,6 +300,7 @@ def serve_with_workers(app: App, config: Config) -> None:
 
 def end_process(code: int) -> NoReturn:
     """End a forked process without a step back into the program that has called run()."""
+    threading._shutdown()  # type: ignore[attr-defined]  # As multiprocessing ends.
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import random
 import signal
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
 from pywsgiserve.hooks import Worker
-from pywsgiserve.server import App, log_exception, native, running
+from pywsgiserve.server import App, Owner, log_exception, native, running
 
 FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
 ABORTED = 1
@@ -43,7 +44,7 @@ class Life:
     load_app: Callable[[], App]
     access_log: logs.AccessLog
     rings: mmap.mmap
-    owner: tuple[int, int, str | None] | None
+    owner: Owner | None
     on_ready: Callable[[], None] | None
     engine: _core.Server | None = field(default=None, init=False)
     _ends: bool = field(default=False, init=False)
@@ -136,13 +137,24 @@ class Life:
     # Signals, and the orders of the master
 
     def take_signals(self) -> None:
-        signal.signal(signal.SIGTERM, self.on_term)
-        signal.signal(signal.SIGINT, self.on_quit)
-        signal.signal(signal.SIGQUIT, self.on_quit)
-        signal.signal(signal.SIGABRT, self.on_abort)
-        signal.signal(signal.SIGUSR1, self.on_usr1)
-        for signum in FOR_MASTERS:
-            signal.signal(signum, self.on_other)
+        handlers = {
+            signal.SIGTERM: self.on_term,
+            signal.SIGINT: self.on_quit,
+            signal.SIGQUIT: self.on_quit,
+            signal.SIGABRT: self.on_abort,
+            signal.SIGUSR1: self.on_usr1,
+            **dict.fromkeys(FOR_MASTERS, self.on_other),
+        }
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+
+        def let_go() -> None:
+            """A child that the app forks is no worker."""
+            for signum, handler in handlers.items():
+                if signal.getsignal(signum) == handler:
+                    signal.signal(signum, signal.SIG_DFL)
+
+        os.register_at_fork(after_in_child=let_go)
         self.core.release_signals()
 
     def stop(self, graceful: bool) -> None:
@@ -188,7 +200,7 @@ class Life:
         self.access_log.reopen(self.engine)
 
 
-def become(owner: tuple[int, int, str | None]) -> None:
+def become(owner: Owner) -> None:
     try:
         _core.drop_privileges(*owner)
     except PermissionError as error:

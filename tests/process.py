@@ -103,6 +103,7 @@ class Server:
         cwd: Path,
         env: Mapping[str, str],
         pass_fds: Iterable[int] = (),
+        prefix: Iterable[str] = (),
     ) -> None:
         """Start `python -m` in a session of its own."""
         self._lines = threading.Condition()
@@ -110,7 +111,7 @@ class Server:
         self._ended = False
         self.checked = False
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *module],
+            [*prefix, sys.executable, "-m", *module],
             cwd=cwd,
             env=environment(env),
             stdin=subprocess.DEVNULL,
@@ -314,11 +315,14 @@ def wait_until(
 class Deployed(Server):
     """The command, as somebody has typed it in a directory of their own."""
 
-    def __init__(self, *words: str, cwd: Path, **env: str) -> None:
+    def __init__(
+        self, *words: str, cwd: Path, prefix: Iterable[str] = (), **env: str
+    ) -> None:
         path = str(Path(pywsgiserve.__file__).parents[1])
         self.cwd = cwd
         self.addresses = []
-        self._start(["pywsgiserve", *words], cwd, {"PYTHONPATH": path, **env})
+        environ = {"PYTHONPATH": path, **env}
+        self._start(["pywsgiserve", *words], cwd, environ, prefix=prefix)
 
     def workers(self) -> set[int]:
         return children(self.pid)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/listener.h"
@@ -170,6 +171,65 @@ TEST(a_stale_unix_socket_is_taken)
     pws_listener_close(&first); /* not its file any more */
     CHECK(answers(&second.address));
     pws_listener_close(&second);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+/* Returns 7 when the path could be had; ends when all have tried. */
+static int
+try_path(int go, const int done[2])
+{
+    char byte;
+    int rc;
+
+    (void)!read(go, &byte, 1);
+    rc = open_path(&first);
+    close(done[1]);
+    (void)!read(done[0], &byte, 1);
+    return rc == 0 ? 7 : 0;
+}
+
+TEST(of_many_that_want_a_stale_socket_at_once_one_has_it)
+{
+    enum { CROWD = 16 };
+    int go[2], done[2], status, won = 0;
+
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    close(first.fd); /* its server has died */
+    CHECK(pipe(go) == 0 && pipe(done) == 0);
+    for (int i = 0; i < CROWD; i++) {
+        if (fork() == 0) {
+            close(go[1]);
+            _exit(try_path(go[0], done));
+        }
+    }
+    close(go[0]);
+    close(go[1]);
+    close(done[0]);
+    close(done[1]);
+    for (int i = 0; i < CROWD; i++) {
+        CHECK(wait(&status) > 0);
+        won += WIFEXITED(status) && WEXITSTATUS(status) == 7;
+    }
+    CHECK_EQ(won, 1);
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(the_file_of_a_socket_has_the_mode_that_is_wanted)
+{
+    const pws_listener_options options = {
+        .backlog = 16, .umask = 027, .uid = getuid(), .gid = getgid()};
+    char text[128];
+    pws_address address;
+    struct stat st;
+
+    make_dir();
+    snprintf(text, sizeof(text), "unix:%s", path);
+    CHECK_EQ(pws_address_parse(&address, text, why, sizeof(why)), 0);
+    CHECK_EQ(pws_listener_open(&first, &address, &options, why, sizeof(why)), 0);
+    CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0750);
+    pws_listener_close(&first);
     CHECK_EQ(rmdir(dir), 0);
 }
 

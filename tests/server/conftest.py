@@ -26,6 +26,29 @@ def app(environ, start_response):
     if path == "/kill":
         os.kill(os.getpid(), signal.SIGKILL)
     body = str(os.getpid())
+    if path == "/orphan":
+        ends = os.pipe()
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:
+                while os.getppid() == child:  # Until its parent has gone.
+                    pass
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(ends[1])
+        os.read(ends[0], 1)  # Its end comes when the orphan has ended, too.
+        os.close(ends[0])
+    if path == "/fork":
+        ends = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(ends[1], b"here")
+            signal.pause()
+        os.read(ends[0], 4)
+        os.close(ends[0])
+        os.close(ends[1])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(child).encode()]
     if path == "/environ":
         body = repr({key: environ[key] for key in sorted(environ)})
     if path == "/seen":

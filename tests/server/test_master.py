@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.client import DEADLINE_S, Truncated
-from tests.process import WORKERS, children, parent_of, wait_until
+from tests.process import (
+    LISTENING,
+    START_S,
+    WORKERS,
+    Deployed,
+    children,
+    parent_of,
+    wait_until,
+)
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
 
@@ -146,6 +154,52 @@ def test_workers_end_when_their_master_is_killed(deploy):
 
             assert client.closed()
         wait_until(lambda: not any(parent_of(pid) for pid in workers))
+
+
+def test_what_an_app_forks_is_no_worker(deploy):
+    """It ends by the signals that a worker, or a server, handles otherwise."""
+    with deploy() as server:
+        for signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+            child = int(server.get("/fork").body)
+            assert parent_of(child)
+            os.kill(child, signum)
+            wait_until(lambda child=child: not parent_of(child))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_as_the_first_process_it_reaps_orphans(place):
+    """In a container nobody else does."""
+    server = Deployed(
+        "main:app",
+        "-b",
+        "127.0.0.1:0",
+        cwd=place,
+        prefix=("unshare", "--pid", "--fork", "--kill-child"),
+    )
+    try:
+        server.addresses = [server.wait_for(LISTENING.pattern, START_S)[2]]
+        server.wait_for(READY)
+        (master,) = children(server.pid)
+        for _ in range(5):
+            assert server.get("/orphan").status == 200
+        wait_until(lambda: len(dead_children(master)) == 0)
+        os.kill(master, signal.SIGTERM)
+        assert server.wait() == 0
+    finally:
+        server.finish(killed=True)
+
+
+def dead_children(pid):
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat = Path(f"/proc/{entry}/stat").read_text()
+        except OSError:
+            continue
+        state, ppid = stat.rpartition(")")[2].split()[:2]
+        if state == "Z" and int(ppid) == pid:
+            found.append(int(entry))
+    return found
 
 
 # Starts
@@ -484,6 +538,19 @@ def test_max_requests_counts_exactly_and_the_successor_comes_first(deploy):
         assert said.index(f"Booting worker with pid: {second}") < said.index(
             f"Worker exiting (pid: {first})"
         )
+
+
+def test_max_requests_differ_by_their_jitter(deploy, place):
+    (place / "gunicorn.conf.py").write_text(
+        "max_requests, max_requests_jitter = 1000, 10**6\n"
+        "def post_worker_init(worker):\n"
+        "    worker.log.info('it has %d', worker.max_requests)"
+    )
+    with deploy(workers=3) as server:
+        found = [int(n) for n in re.findall(r"it has (\d+)", server.stderr)]
+
+        assert len(set(found)) > 1
+        assert all(1000 <= n <= 1001000 for n in found)
 
 
 # Time
