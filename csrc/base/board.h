@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
     pws_cell cells[PWS_BOARD_CELLS];
-    _Atomic bool complained; /* a worker has said in full why it cannot start */
+    _Atomic bool complained; /* one of those that boot has said in full why it cannot */
 } pws_board;
 
 /* By the master: a worker is about to be forked into the cell, and starts now. */

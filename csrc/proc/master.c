@@ -147,11 +147,15 @@ begin_generation(pws_master *m, const pws_master_settings *settings)
     m->settings = *settings;
     if (settings->preload && !m->adopts) {
         m->adopts = prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
+        if (!m->adopts) {
+            pws_master_say(m, PWS_LOG_ERROR, "preload_app: the kernel refuses: %s",
+                           strerror(errno));
+            m->settings.preload = false; /* each worker loads the app then */
+        }
     }
     m->workers.generation = ++m->last_generation;
     m->failures = 0;
     m->spawn_ms = 0;
-    atomic_store(&m->workers.board->complained, false);
 }
 
 /* Let the workers of the generation that was tried go. */

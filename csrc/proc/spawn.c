@@ -182,7 +182,12 @@ int
 pws_spawn_all(pws_master *m)
 {
     while (pws_spawn_missing(m) > 0 && pws_clock_now_ms() >= m->spawn_ms) {
-        int code = spawn(m);
+        int code;
+
+        if (pws_workers_count(&m->workers).booting == 0) {
+            atomic_store(&m->workers.board->complained, false); /* a new try */
+        }
+        code = spawn(m);
 
         if (code < 0) {
             return code;

@@ -452,7 +452,8 @@ static PyMethodDef methods[] = {
      "release_signals(): in a worker, once it has its handlers."},
     {"ready", ready, METH_NOARGS, "ready(): in a worker, once it can serve."},
     {"may_complain", may_complain, METH_NOARGS,
-     "may_complain(): whether this worker is the first of its generation that tells in "
+     "may_complain(): whether this is the first of the workers that boot now to tell "
+     "in "
      "full why it cannot start."},
     {NULL, NULL, 0, NULL},
 };

@@ -265,7 +265,7 @@ def test_a_later_failure_to_boot_is_tried_again(deploy, place):
         rewrite(place / "main.py", BROKEN)
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
-        server.wait_for(r"(?s)(exited with code 3\..*){2}")
+        server.wait_for(r"(?s)(a bad deployment.*exited with code 3\..*){2}")
         assert int(server.get().body) in first
 
         (place / "main.py").unlink()
