@@ -236,17 +236,28 @@ tick_logs(pws_engine *e, int timeout_ms)
                   timeout_ms);
 }
 
+/* Send what is held. Returns whether that was the last thing a drain has waited for. */
+static bool
+send_last(pws_engine *e)
+{
+    if (e->hold.first == NULL) {
+        return false;
+    }
+    pws_hold_send(e);
+    return pws_engine_is_drained(e);
+}
+
 /* A new batch, waited for when there is nothing else to do. */
 static int
 fetch_batch(pws_engine *e, int timeout_ms)
 {
+    bool last = send_last(e);
     int due_ms;
 
-    pws_hold_send(e);
     free_dead(e);
     e->at = 0;
     e->poller.count = 0;
-    if (has_chores(e) || e->queue_first != NULL) {
+    if (last || has_chores(e) || e->queue_first != NULL) {
         timeout_ms = 0;
     }
     else if (timeout_ms != 0) {

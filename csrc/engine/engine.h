@@ -155,6 +155,13 @@ pws_engine_open(const pws_engine *e)
     return e->slot_count - e->free_count;
 }
 
+/* Whether all that a drain waits for has gone. */
+static inline bool
+pws_engine_is_drained(const pws_engine *e)
+{
+    return e->drained && pws_engine_open(e) == 0 && e->queue_first == NULL;
+}
+
 /* Segments whose objects can be let go of: see output.h. */
 static inline pws_segment *
 pws_engine_released(pws_engine *e)

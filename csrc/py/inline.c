@@ -201,7 +201,8 @@ poll_engine(pws_engine *e, int timeout_ms)
 
     if (busy || timeout_ms == 0) {
         rc = pws_engine_poll(e, 1, 0);
-        busy = rc != 0 || e->poller.count > 0 || e->poller.woken || timeout_ms == 0;
+        busy = rc != 0 || e->poller.count > 0 || e->poller.woken || timeout_ms == 0 ||
+               pws_engine_is_drained(e);
     }
     if (busy) {
         woken = e->poller.woken;
@@ -241,7 +242,7 @@ should_end(pws_engine *e, const pws_orders *orders)
         return false;
     case PWS_STOP_GRACEFUL:
         pws_engine_drain(e);
-        return (pws_engine_open(e) == 0 && e->queue_first == NULL) ||
+        return pws_engine_is_drained(e) ||
                e->clock.now_ms >= atomic_load(&orders->end_ms);
     default:
         return true;

@@ -350,3 +350,24 @@ TEST(an_engine_that_closes_sends_what_is_held)
         peer_close(&peers[i]);
     }
 }
+
+TEST(a_drain_does_not_wait_when_the_last_that_was_held_has_gone)
+{
+    start(2);
+    for (unsigned i = 0; i < count; i++) {
+        peer_send(&peers[i],
+                  "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    }
+    answer_one();
+    answer_one();
+    CHECK_EQ(r.engine.hold.count, 1);
+    pws_engine_drain(&r.engine);
+    for (unsigned i = 0; i < count; i++) {
+        shutdown(peers[i].fd, SHUT_WR);
+    }
+    while (pws_engine_open(&r.engine) > 0) {
+        CHECK(pws_engine_poll(&r.engine, 1, -1) >= 0); /* it returns */
+    }
+    check_all();
+    finish();
+}

@@ -26,7 +26,11 @@ READY = r"Workers are ready: "
 
 
 def title(pid):
-    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    """What `ps` shows; empty when it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def rewrite(path, text):
