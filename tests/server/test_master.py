@@ -26,11 +26,15 @@ READY = r"Workers are ready: "
 
 
 def title(pid):
-    """What `ps` shows; empty when it has just ended."""
+    """What the process list shows; nothing of one that has gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
-    except (FileNotFoundError, ProcessLookupError):
+        return command_line(pid)
+    except OSError:
         return ""
+
+
+def command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
 
 
 def rewrite(path, text):
