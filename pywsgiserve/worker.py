@@ -132,6 +132,7 @@ class Life:
             signal.set_wakeup_fd(-1)
             running.remove(engine)
             engine.close()
+            self.listeners.close()  # Nobody accepts here any more.
         return 0
 
     # Signals, and the orders of the master

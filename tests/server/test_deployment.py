@@ -22,6 +22,7 @@ from tests.process import (
     parent_of,
     wait_until,
 )
+from tests.server.test_master import rewrite
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -314,6 +315,55 @@ def test_a_daemon_reloads(place):
         before = ask(place / "socket")
         os.kill(daemon.pid, signal.SIGHUP)
         wait_until(lambda: ask(place / "socket") != before)
+
+
+SITE_CONFIG = """
+import multiprocessing
+bind = "unix:{place}/socket"
+workers = multiprocessing.cpu_count() * 2 + 1
+pidfile = "daemon.pid"
+accesslog = "access.log"
+daemon = True
+max_requests = 1000
+max_requests_jitter = 50
+timeout = 60
+"""
+FLASK_SITE = """
+from flask import Flask
+app = Flask(__name__)
+@app.route("/")
+def home(): return "version {version}"
+"""
+DJANGO_SITE = """
+from django.conf import settings
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path("", lambda request: HttpResponse("version {version}"))]
+app = get_wsgi_application()
+"""
+
+
+@pytest.mark.parametrize("site", [FLASK_SITE, DJANGO_SITE], ids=["Flask", "Django"])
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preloaded"])
+def test_a_site_is_deployed_reloaded_and_stopped(place, site, preload):
+    (place / "gunicorn.conf.py").write_text(SITE_CONFIG.format(place=place))
+    rewrite(place / "main.py", site.format(version=1))
+    with Daemon(place, *preload) as daemon:
+        assert (daemon.done.returncode, daemon.done.stdout) == (0, "")
+        for _ in range(10):
+            assert b"version 1\r\n" in ask(place / "socket") + b"\r\n"
+        rewrite(place / "main.py", site.format(version=22))
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda: b"version 22" in ask(place / "socket"))
+        wait_until(lambda: "GET / HTTP/1.1" in (place / "access.log").read_text())
+
+    lines = (place / "access.log").read_text().splitlines()
+    assert len(lines) >= 11
+    assert all('"GET / HTTP/1.1" 200 ' in line for line in lines)
+    left = {entry.name for entry in place.iterdir()} - {"__pycache__"}
+    assert left == {"main.py", "gunicorn.conf.py", "access.log"}
 
 
 # The pid file

@@ -1,7 +1,9 @@
 """Workers that accept from the same sockets: who gets what, and who is woken."""
 
 import collections
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -53,9 +55,26 @@ def test_nobody_waits_behind_a_busy_worker(deploy):
 
             assert len({answer.body for answer in answers[10:]}) == 1
             assert len(victims) == 1
-        server.process.send_signal(2)  # The stuck one does not end by itself.
+        server.process.send_signal(
+            signal.SIGINT
+        )  # The stuck one does not end by itself.
         server.wait()
         server.finish(killed=True)
+
+
+def test_a_worker_that_still_has_to_end_holds_no_socket(deploy, place):
+    """The hooks and handlers of its end may take long; a client must not wait there."""
+    pipe = place / "pipe"
+    os.mkfifo(pipe)
+    (place / "gunicorn.conf.py").write_text(
+        f"def worker_exit(server, worker): open({str(pipe)!r}).read()"
+    )
+    with deploy(killed=True) as server:
+        server.process.send_signal(signal.SIGTERM)
+        with open(pipe, "w"):  # The hook has opened it.
+            with pytest.raises(ConnectionRefusedError):
+                server.connect()
+        assert server.wait() == 0
 
 
 def test_a_retired_worker_closes_its_copy_of_the_sockets(deploy):
@@ -64,7 +83,7 @@ def test_a_retired_worker_closes_its_copy_of_the_sockets(deploy):
         with server.connect() as client:
             first = int(client.get().body)
             before = server.workers()
-            server.process.send_signal(1)
+            server.process.send_signal(signal.SIGHUP)
             now = server.wait_for_workers(3, but=before)
 
             assert first not in now
