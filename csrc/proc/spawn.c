@@ -1,6 +1,7 @@
 #include "proc/spawn.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -165,17 +166,31 @@ mold_boots(const pws_master *m)
     return mold != NULL && mold->state == PWS_WORKER_BOOTING;
 }
 
+/* How many may load the app at a time: more of them would only keep the first one from
+ * being ready. */
+static unsigned
+boots_at_a_time(void)
+{
+    cpu_set_t set;
+    int count;
+
+    CPU_ZERO(&set);
+    count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 2 ? (unsigned)count : 2;
+}
+
 unsigned
 pws_spawn_missing(const pws_master *m)
 {
     pws_worker_count n = pws_workers_count(&m->workers);
-    unsigned there = n.booting + n.serving;
+    unsigned there = n.booting + n.serving, most = boots_at_a_time(), missing;
 
     if (m->phase == PWS_MASTER_STOPPING || there >= m->settings.workers ||
-        n.living >= PWS_BOARD_CELLS || mold_boots(m)) {
+        n.living >= PWS_BOARD_CELLS || n.booting >= most || mold_boots(m)) {
         return 0;
     }
-    return m->settings.workers - there;
+    missing = m->settings.workers - there;
+    return missing < most - n.booting ? missing : most - n.booting;
 }
 
 int
