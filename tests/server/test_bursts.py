@@ -1,5 +1,7 @@
 """Many clients at once: the answers of a quick app may be sent together."""
 
+import pytest
+
 from tests.process import Pipe
 
 CLIENTS = 20
@@ -62,6 +64,7 @@ def test_methods_and_pipelines_may_be_mixed_in_a_burst(serve):
             client.close()
 
 
+@pytest.mark.one_process
 def test_answers_made_before_a_stop_are_not_lost(serve):
     """The signal comes in the middle of a burst, behind answers that may wait."""
     with serve("quick", killed=True) as server:
