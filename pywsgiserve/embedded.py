@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -137,9 +139,25 @@ class Server:
     def _serve(self) -> None:
         self._thread = threading.current_thread()
         try:
-            self._core.serve(self._app)
+            with self._woken_by_signals():
+                self._core.serve(self._app)
         finally:
             self._close()
+
+    @contextlib.contextmanager
+    def _woken_by_signals(self) -> Iterator[None]:
+        """In the main thread: one that comes right before a wait ends that wait, too."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(self._core.wakeup_fd, warn_on_full_buffer=False)
+        if before != -1:  # Somebody else's loop has to hear of them.
+            signal.set_wakeup_fd(before)
+        try:
+            yield
+        finally:
+            if before == -1:
+                signal.set_wakeup_fd(-1)
 
     def _keep_error(self) -> None:
         """What goes wrong in our thread is raised by stop()."""

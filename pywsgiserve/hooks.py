@@ -130,16 +130,16 @@ class Response:
     """What the app has answered."""
 
     def __init__(
-        self, status: str, headers: tuple[tuple[str, str], ...], sent: int
+        self, status: str | None, headers: tuple[tuple[str, str], ...], sent: int
     ) -> None:
-        self.status = status
+        self.status = status  # None: the app has failed before it had one.
         self.headers = list(headers)
         self.sent = sent
-        self.headers_sent = True
+        self.headers_sent = status is not None
 
     @property
-    def status_code(self) -> int:
-        return int(self.status[:3])
+    def status_code(self) -> int | None:
+        return None if self.status is None else int(self.status[:3])
 
     @property
     def response_length(self) -> int | None:
@@ -190,9 +190,7 @@ def after_request(worker: Worker) -> AfterRequest | None:
         headers: tuple[tuple[str, str], ...] | None,
         sent: int,
     ) -> None:
-        response = None
-        if status is not None and headers is not None:
-            response = Response(status, headers, sent)
+        response = Response(status, headers or (), sent)
         given = (worker, request or Request(environ), environ, response)
         try:
             hook(*given[:count])

@@ -47,6 +47,19 @@ def line(level: str, text: str) -> None:
     _core.log_record(LEVELS[level], text)
 
 
+def explain(text: str, details: str = "") -> None:
+    """Say on stderr why there is no server, or no worker; in the log, too, if that is
+    somewhere else."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
+            sys.stderr.write(
+                f"{details}\n\nError: {text}\n" if details else f"\nError: {text}\n"
+            )
+            sys.stderr.flush()
+    if opened.target is not None and opened.target.stream is None:
+        line("ERROR", f"{text}\n{details}" if details else text)
+
+
 # Streams and loggers
 
 

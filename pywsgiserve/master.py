@@ -279,6 +279,9 @@ class Arbiter:
         self._generation.access_log.reopen()
 
     def started(self) -> None:
+        if self._before is not None:  # It was reloaded before it had started.
+            self._before.access_log.close()
+            self._before = None
         logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
         self.outcome.tell(0)
 
@@ -298,7 +301,8 @@ class Arbiter:
             hook(self)
         except Exception as error:
             log_exception(f"Exception in {name} hook", error)
-            raise SystemExit(1) from None
+            said = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{name}: the hook has failed: {said}") from None
 
     def say_goodbye(self) -> None:
         self._call_safely("on_exit")

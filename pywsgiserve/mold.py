@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from pywsgiserve import _core, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
-from pywsgiserve.cli import complain
 from pywsgiserve.config import Config
 from pywsgiserve.server import App, log_exception
 from pywsgiserve.worker import ABORTED, FOR_MASTERS, GONE, QUICK, REOPEN, RETIRE
@@ -66,11 +65,11 @@ class Mold:
     def _no_app(self, error: AppError) -> int:
         if self._aborted:
             limit = f"{self.config.timeout:g} s"
-            complain(
+            logs.explain(
                 f"timeout: the app took longer than {limit} to load", error.details
             )
         elif self._alive and self.core.may_complain():
-            complain(str(error), error.details)
+            logs.explain(str(error), error.details)
         return error.exit_code if self._alive else 0
 
     def _take_signals(self) -> None:

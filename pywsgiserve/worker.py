@@ -58,7 +58,7 @@ class Life:
             code = self.no_app(error)
         except ConfigError as error:
             if self.core.may_complain():
-                complain(str(error), error.details)
+                logs.explain(str(error), error.details)
             code = BOOT_FAILED
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
@@ -66,8 +66,13 @@ class Life:
         except BaseException as error:
             log_exception("Exception in worker process", error)
             code = FAILED if self.worker.booted else BOOT_FAILED
+            if not self.worker.booted and self.core.may_complain():
+                say = f"{type(error).__name__}: {error}"
+                complain(f"a worker cannot start: {say}", "")
         finally:
             self._ends = True
+            if self.engine is not None:
+                self.core.leave()
         return ABORTED if self.worker.aborted else code
 
     def live(self) -> int:
@@ -91,11 +96,11 @@ class Life:
         """Say why, once for all workers, unless it was us who have interrupted it."""
         if self.worker.aborted:
             limit = f"{self.worker.cfg.timeout:g} s"
-            complain(
+            logs.explain(
                 f"timeout: the app took longer than {limit} to load", error.details
             )
         elif self.worker.alive and self.core.may_complain():
-            complain(str(error), error.details)
+            logs.explain(str(error), error.details)
         return error.exit_code if self.worker.alive else 0
 
     def serve(self) -> int:
@@ -161,6 +166,7 @@ class Life:
     def stop(self, graceful: bool) -> None:
         self.worker.alive = False
         if self.engine is not None:
+            self.core.leave()
             self.engine.stop(graceful=graceful)
         elif not self._ends:
             raise SystemExit(0)  # Nothing has begun that could be lost.

@@ -43,6 +43,14 @@ typedef struct {
  * hosted, with a relief that runs. */
 void pws_hold_allow(pws_hold *hold, pws_relief *relief);
 
+/* Whether a response may wait for the next request of the same client, which is there:
+ * not where apps are known to be slow. */
+static inline bool
+pws_hold_may_gather(const pws_hold *hold)
+{
+    return hold->quick_ns == 0 || hold->mean_ns < hold->quick_ns;
+}
+
 /* Whether there is something for the relief to look after. From any thread. */
 static inline bool
 pws_hold_any(pws_hold *hold)

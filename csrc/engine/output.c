@@ -261,6 +261,13 @@ reserve_spool(pws_output *out, size_t len)
     return PWS_SHORT_OF_NOTHING;
 }
 
+/* Whether it would help if another output let go of its file. */
+static bool
+is_want_of_room(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE;
+}
+
 /* Say why the spool fails, now and then. */
 static void
 say_failed(pws_output_shared *shared, int error)
@@ -308,8 +315,8 @@ pws_output_spool(pws_output *out, const char *data, size_t len)
     }
     if (write_spool(out, data, len) < 0) {
         atomic_fetch_sub_explicit(&out->shared->spooled_all, len, memory_order_relaxed);
+        out->shortage = is_want_of_room(errno) ? PWS_SHORT_OF_DISK : PWS_SHORT_OF_OWN;
         say_failed(out->shared, errno);
-        out->shortage = PWS_SHORT_OF_DISK;
         return -1;
     }
     out->spool_end += len;

@@ -68,9 +68,9 @@ typedef struct {
 /* Why bytes could not be spooled. */
 typedef enum {
     PWS_SHORT_OF_NOTHING,
-    PWS_SHORT_OF_OWN,  /* spool_limit: only its own reader can help */
+    PWS_SHORT_OF_OWN,  /* spool_limit, or no use of the spool: only its reader helps */
     PWS_SHORT_OF_ALL,  /* spool_limit_all: another output that ends helps too */
-    PWS_SHORT_OF_DISK, /* the file cannot be written: it is in the log */
+    PWS_SHORT_OF_DISK, /* no space or no descriptor, which is in the log */
 } pws_shortage;
 
 typedef struct {

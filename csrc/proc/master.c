@@ -83,6 +83,7 @@ pws_master_be_worker(pws_master *m, const pws_mold_request *request)
     close_fd(&m->order_fd);
     m->order_fd = request->fds[0];
     m->cell = &m->workers.board->cells[request->cell];
+    pws_cell_begin(m->cell); /* its time begins now, not when it was asked for */
     atomic_store(&m->cell->pid, getpid());
     pws_master_tell(m);
 }
@@ -90,7 +91,9 @@ pws_master_be_worker(pws_master *m, const pws_mold_request *request)
 void
 pws_master_decline(pws_master *m, const pws_mold_request *request)
 {
-    close(request->fds[0]);
+    if (request->fd_count > 0) {
+        close(request->fds[0]);
+    }
     atomic_store(&m->workers.board->cells[request->cell].pid, -1);
     pws_master_tell(m);
 }
@@ -289,6 +292,9 @@ hear_of_ready_ones(pws_master *m)
             atomic_load_explicit(&pws_worker_cell(&m->workers, w)->ready,
                                  memory_order_acquire)) {
             w->state = PWS_WORKER_SERVING;
+            if (m->failures == 0) {
+                m->spawn_ms = 0; /* its head start is over */
+            }
         }
     }
 }

@@ -70,10 +70,10 @@ typedef struct {
     unsigned failures; /* workers in a row that could not serve for long */
     int64_t failed_ms; /* when the last one did */
     int64_t spawn_ms;  /* none is forked before; 0: at once */
+    bool head_start;   /* the first workers have had it */
     int exit_code;
-    const char *reason;
-    /* of the end; NULL: it was asked for */ /* What a worker of a mold is to have,
-                                                and the master has open. */
+    const char *reason; /* of the end; NULL: it was asked for */
+    /* What a worker of a mold is to have, and the master has open. */
     int sockets[PWS_MOLD_FDS_MAX - 1];
     unsigned socket_count;
     /* In a worker or a mold: */

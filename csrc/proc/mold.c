@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -88,7 +89,7 @@ pws_mold_hear(int fd, pws_mold_request *request)
 /* In the first child, which has done its part when it has forked the second. Returns in
  * that one, once it has its new parent. */
 static void
-fork_again(const pws_mold_fork_calls *calls)
+fork_again(const pws_mold_fork_calls *calls, const struct sigaction *on_child)
 {
     pid_t between = getpid(), pid = fork();
 
@@ -98,26 +99,33 @@ fork_again(const pws_mold_fork_calls *calls)
     while (getppid() == between) {
         sched_yield();
     }
+    (void)sigaction(SIGCHLD, on_child, NULL);
     calls->in_child();
 }
 
 int
 pws_mold_fork(const pws_mold_fork_calls *calls)
 {
-    int status = 1;
+    const struct sigaction plain = {.sa_handler = SIG_DFL};
+    struct sigaction on_child;
+    int status = 0;
     pid_t pid;
 
     calls->before();
+    (void)sigaction(SIGCHLD, &plain, &on_child); /* ignored, it would leave no status */
     pid = fork();
     if (pid == 0) {
-        fork_again(calls);
+        fork_again(calls, &on_child);
         return 0;
     }
     calls->in_parent();
+    /* A thread of the app may take the status: the worker itself says that it is there.
+     */
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    (void)sigaction(SIGCHLD, &on_child, NULL);
     if (pid < 0) {
         return -1;
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (status != 0) {
         errno = EAGAIN;

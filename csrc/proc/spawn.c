@@ -12,6 +12,9 @@
 #define PAUSE_MS 100
 #define PAUSE_MAX_MS 10000
 
+/* Of the first workers, one a CPU, unless one is ready before. */
+#define HEAD_START_MS 200
+
 void
 pws_spawn_failed(pws_master *m)
 {
@@ -166,31 +169,42 @@ mold_boots(const pws_master *m)
     return mold != NULL && mold->state == PWS_WORKER_BOOTING;
 }
 
-/* How many may load the app at a time: more of them would only keep the first one from
- * being ready. */
-static unsigned
-boots_at_a_time(void)
-{
-    cpu_set_t set;
-    int count;
-
-    CPU_ZERO(&set);
-    count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count > 2 ? (unsigned)count : 2;
-}
-
 unsigned
 pws_spawn_missing(const pws_master *m)
 {
     pws_worker_count n = pws_workers_count(&m->workers);
-    unsigned there = n.booting + n.serving, most = boots_at_a_time(), missing;
+    unsigned there = n.booting + n.serving;
 
     if (m->phase == PWS_MASTER_STOPPING || there >= m->settings.workers ||
-        n.living >= PWS_BOARD_CELLS || n.booting >= most || mold_boots(m)) {
+        n.living >= PWS_BOARD_CELLS || mold_boots(m)) {
         return 0;
     }
-    missing = m->settings.workers - there;
-    return missing < most - n.booting ? missing : most - n.booting;
+    return m->settings.workers - there;
+}
+
+static unsigned
+cpu_count(void)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* Whether the others are to wait a moment at the start: when all load the app at the
+ * same time, the first answer comes as late as the last worker. */
+static bool
+give_head_start(pws_master *m)
+{
+    pws_worker_count n = pws_workers_count(&m->workers);
+
+    if (m->head_start || m->phase != PWS_MASTER_STARTING || m->settings.preload ||
+        n.serving > 0 || n.booting < cpu_count()) {
+        return false;
+    }
+    m->head_start = true;
+    m->spawn_ms = pws_clock_now_ms() + HEAD_START_MS;
+    return true;
 }
 
 int
@@ -199,6 +213,9 @@ pws_spawn_all(pws_master *m)
     while (pws_spawn_missing(m) > 0 && pws_clock_now_ms() >= m->spawn_ms) {
         int code;
 
+        if (give_head_start(m)) {
+            return 0;
+        }
         if (pws_workers_count(&m->workers).booting == 0) {
             atomic_store(&m->workers.board->complained, false); /* a new try */
         }

@@ -237,6 +237,7 @@ run(pws_lane *lane)
         answer(lane, env);
     }
     if (lane->config->after_request != NULL) {
+        (void)pws_exchange_flush(lane->x); /* the client does not wait for the hook */
         call_after(lane, request, env);
     }
     Py_XDECREF(request);

@@ -65,7 +65,7 @@ heed(const pws_lane *lane, unsigned letters)
 static void
 begin_beat(const pws_lane *lane)
 {
-    if (lane->config->tie != NULL) {
+    if (lane->config->tie != NULL && !lane->engine->abandoned) {
         pws_cell_begin(lane->config->tie->master->cell);
     }
 }
@@ -73,7 +73,7 @@ begin_beat(const pws_lane *lane)
 static void
 end_beat(const pws_lane *lane)
 {
-    if (lane->config->tie != NULL) {
+    if (lane->config->tie != NULL && !lane->engine->abandoned) {
         pws_cell_end(lane->config->tie->master->cell);
     }
 }

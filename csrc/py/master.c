@@ -353,6 +353,12 @@ hear(PyObject *object, PyObject *listeners)
     if (rc == 0 || request.order != 0) {
         return PyLong_FromUnsignedLong(rc == 0 ? PWS_LETTER_END : request.order);
     }
+    if (request.fd_count != 1 + ((pws_listeners *)listeners)->count) {
+        pws_log(PWS_LOG_ERROR, "A mold has too few descriptors for a worker");
+        pws_master_decline(&self->master, &request);
+        close_all(&request);
+        return PyLong_FromLong(0);
+    }
     if (fork_worker(self, &request) != 0) {
         return PyLong_FromLong(0);
     }
@@ -383,6 +389,19 @@ ready(PyObject *object, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     pws_cell_ready(m->cell);
+    pws_master_tell(m);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+leave(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    atomic_store(&m->cell->leaving, true);
     pws_master_tell(m);
     Py_RETURN_NONE;
 }
@@ -451,6 +470,9 @@ static PyMethodDef methods[] = {
     {"release_signals", release_signals, METH_NOARGS,
      "release_signals(): in a worker, once it has its handlers."},
     {"ready", ready, METH_NOARGS, "ready(): in a worker, once it can serve."},
+    {"leave", leave, METH_NOARGS,
+     "leave(): in a worker that ends by itself, so that it is succeeded, and killed "
+     "should it hang."},
     {"may_complain", may_complain, METH_NOARGS,
      "may_complain(): whether this is the first of the workers that boot now to tell "
      "in "

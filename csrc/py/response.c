@@ -241,8 +241,9 @@ write_and_flush(pws_lane *lane, PyObject *bytes)
     return 0;
 }
 
-int
-pws_response_write_bytes(pws_lane *const *place, PyObject *bytes)
+/* `wait`: what is whole now may be sent later, since nobody but us goes on. */
+static int
+write_item(pws_lane *const *place, PyObject *bytes, bool wait)
 {
     pws_lane *lane;
     int rc;
@@ -258,9 +259,19 @@ pws_response_write_bytes(pws_lane *const *place, PyObject *bytes)
     if (lane == NULL) {
         return -1;
     }
+    if (!wait) {
+        pws_hold_reclaim(&lane->engine->hold);
+        lane->x->patient = false;
+    }
     rc = write_and_flush(lane, bytes);
     pws_lane_leave(lane);
     return rc;
+}
+
+int
+pws_response_write_bytes(pws_lane *const *place, PyObject *bytes)
+{
+    return write_item(place, bytes, false);
 }
 
 /* A list or tuple: all is there, so its length is known, and it goes out in one piece.
@@ -306,12 +317,17 @@ send_iterable(pws_lane *lane, PyObject *iterable)
         return -1;
     }
     while (rc == 0 && (item = PyIter_Next(iterator)) != NULL) {
-        rc = pws_response_write_bytes(&lane, item);
+        pws_hold_reclaim(&lane->engine->hold);
+        rc = write_item(&lane, item, true);
         Py_DECREF(item);
         if (lane->x->gone) {
             break; /* nobody reads the rest */
         }
+        if (rc == 0 && pws_exchange_may_wait(lane->x)) {
+            pws_hold_lend(&lane->engine->hold, lane->x);
+        }
     }
+    pws_hold_reclaim(&lane->engine->hold);
     Py_DECREF(iterator);
     if (rc < 0 || PyErr_Occurred()) {
         return -1;

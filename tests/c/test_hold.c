@@ -355,8 +355,7 @@ TEST(a_drain_does_not_wait_when_the_last_that_was_held_has_gone)
 {
     start(2);
     for (unsigned i = 0; i < count; i++) {
-        peer_send(&peers[i],
-                  "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        peer_send(&peers[i], "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     }
     answer_one();
     answer_one();

@@ -212,7 +212,7 @@ TEST(no_folder_means_no_spool)
     CHECK_EQ(out.shortage, PWS_SHORT_OF_OWN);
     shared.spool_dir = "/nonexistent";
     CHECK_EQ(pws_output_spool(&out, data, 1), -1);
-    CHECK_EQ(out.shortage, PWS_SHORT_OF_DISK);
+    CHECK_EQ(out.shortage, PWS_SHORT_OF_OWN); /* no other output can help */
     CHECK_EQ(out.pending, 0);
     finish();
 }

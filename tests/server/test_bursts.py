@@ -137,3 +137,44 @@ def test_a_client_does_not_wait_for_a_slow_close(serve, short_path):
         assert behind.response().body == b"/piece"
         for client in clients:
             client.close()
+
+
+def test_a_client_has_its_answer_before_the_app_goes_on(serve, short_path):
+    """All that was declared has been yielded, or written; what comes then is the app's."""
+    for path in ("/goes-on", "/writes"):
+        with serve("quick") as server:
+            clients = [server.connect() for _ in range(CLIENTS)]
+            warm_up(clients)
+            first, going, behind = clients[:3]
+            names = [f"first{path[1]}", f"on{path[1]}"]
+            pipes = [Pipe(short_path / name) for name in names]
+            heres = [Pipe(short_path / f"{name}.here") for name in names]
+            first.send(get(f"/slow?{pipes[0]}"))
+            assert heres[0].read()
+            going.send(get(f"{path}?{pipes[1]}"))
+            behind.send(get("/piece"))
+            pipes[0].write("go on\n")
+            assert heres[1].read()
+
+            assert going.response().body == path.encode()
+            pipes[1].write("go on\n")
+            assert first.response().body == b"/slow"
+            assert behind.response().body == b"/piece"
+            for client in clients:
+                client.close()
+
+
+def test_a_socket_that_is_taken_in_close_is_sent_the_answer_once(serve):
+    with serve("quick") as server:
+        clients = [server.connect() for _ in range(CLIENTS)]
+        for _ in range(ROUNDS):
+            for client in clients:
+                client.send(get("/piece"))
+            for client in clients:
+                assert client.response().body == b"/piece"
+        for client in clients:
+            client.send(get("/takes-socket"))
+        for client in clients:
+            assert client.response().body == b"/takes-socket"
+            assert client.closed()
+            client.close()

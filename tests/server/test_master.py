@@ -695,3 +695,74 @@ def test_lines_of_a_killed_worker_are_in_the_access_log(deploy, place):
         wait_until(
             lambda: all(line in log.read_text() for line in wanted), "all are written"
         )
+
+
+def test_a_worker_that_is_told_to_end_and_does_not_is_succeeded(deploy, place):
+    """A thread of its app keeps its interpreter from ending."""
+    text = (place / "main.py").read_text()
+    (place / "main.py").write_text(
+        "import threading\n"
+        "threading.Thread(target=threading.Event().wait).start()\n" + text
+    )
+    with deploy("--graceful-timeout", "1") as server:
+        (first,) = server.workers()
+        os.kill(first, signal.SIGTERM)
+        server.wait_for_workers(1, but=[first])
+
+        assert server.get().status == 200
+
+
+def test_a_reload_during_the_start_is_forgotten_when_it_has_started(deploy, place):
+    """What a later reload that fails falls back to is what serves then."""
+    slow = "import time\ntime.sleep(1)\n"
+    text = (place / "main.py").read_text()
+    (place / "main.py").write_text(slow + text)
+    with deploy(ready=False) as server:
+        server.wait_for("Booting worker")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_until_ready(1)
+        rewrite(place / "main.py", BROKEN)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("Reload failed")
+        rewrite(place / "main.py", text)
+        first = server.workers()
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        server.wait_for_workers(1, but=first)
+
+        assert server.get().status == 200
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)])
+def test_why_an_app_cannot_be_loaded_is_in_a_log_that_is_a_file(deploy, place, preload):
+    log = place / "error.log"
+    with deploy("--error-logfile", "error.log", *preload, ready=False) as server:
+        wait_until(lambda: log.exists() and "Workers are ready" in log.read_text())
+        rewrite(place / "main.py", BROKEN)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "Reload failed" in log.read_text(), log.read_text)
+
+        assert (
+            "[ERROR] module 'main' cannot be imported: RuntimeError" in log.read_text()
+        )
+        assert "raise RuntimeError" in log.read_text()
+
+
+@pytest.mark.parametrize("hook", ["on_starting", "when_ready"])
+def test_a_hook_that_fails_at_the_start_is_named(deploy, place, hook):
+    (place / "gunicorn.conf.py").write_text(f"def {hook}(server): 1 / 0")
+    with deploy("--error-logfile", "log", ready=False, killed=True) as server:
+        assert server.wait() == 1
+        server.wait_for(rf"Error: {hook}: the hook has failed: ZeroDivisionError")
+
+
+def test_post_request_sees_a_response_without_a_status_when_the_app_fails(
+    deploy, place
+):
+    (place / "gunicorn.conf.py").write_text(
+        "def post_request(worker, req, environ, resp):\n"
+        "    worker.log.info('status %s', resp.status)"
+    )
+    with deploy() as server:
+        assert server.get("/seen?/nowhere").status == 500
+        server.wait_for("status None")

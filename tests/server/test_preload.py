@@ -282,3 +282,22 @@ def test_usr1_reopens_the_log_for_workers_to_come(deploy, place, site):
         wait_for(server, 1, but=[first])
         server.get("/after")
         wait_until(lambda: "/after" in log.read_text())
+
+
+def test_an_app_that_ignores_its_children_is_preloaded(deploy, place):
+    text = (place / "main.py").read_text()
+    (place / "main.py").write_text(
+        text + "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+    )
+    with deploy("--preload", workers=2) as server:
+        assert server.get().status == 200
+
+
+def test_the_time_of_a_worker_begins_when_it_is_forked(deploy, place):
+    """Four times half a second in the mold are more than a timeout."""
+    (place / "gunicorn.conf.py").write_text(
+        "import time\ndef pre_fork(server, worker):\n    time.sleep(0.5)\n"
+    )
+    with deploy("--preload", "--timeout", "1", workers=4) as server:
+        assert "WORKER TIMEOUT" not in server.stderr
+        assert server.get().status == 200
