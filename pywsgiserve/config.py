@@ -167,7 +167,8 @@ class Config:
         section="Workers",
         flags=("-t", "--timeout"),
         metavar="SECONDS",
-        help="Silence after which a worker is killed and replaced; 0: never.",
+        help="""How long a worker may be busy with a request, or with loading the app, until
+        it is killed and replaced; 0: as long as it likes. Waiting is not busy.""",
     )
     graceful_timeout: float = setting(
         30.0,
