@@ -172,6 +172,12 @@ def log_format(name: str, value: Any) -> str:
     """Taken as it is, spaces at its ends too: a line of a log looks like this."""
     if not isinstance(value, str) or "\0" in value or "\n" in value:
         raise fail(name, "one line of text", value)
+    for atom in re.findall(r"%(?!%)(?:\([^)]*\)?)?.?", value.replace("%%", "")):
+        if not re.fullmatch(r"%\([^)]+\)s|%\([TDMB]\)d", atom):
+            raise ConfigError(
+                f"{name}: {atom!r} cannot be written; expected %(...)s, or %% for a "
+                f"percent sign, got {value!r}"
+            )
     return value
 
 

@@ -8,6 +8,7 @@ imported. 4: what was imported is no app.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,25 @@ def print_config(loaded: Loaded) -> None:
     sys.stdout.flush()
 
 
+def check_places(config: Config) -> None:
+    """What a start would find out, as far as it can be told without one."""
+    from pywsgiserve import _core
+    from pywsgiserve.checks import ConfigError
+
+    for address in config.bind:
+        try:
+            _core.check_address(address)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    for name in ("errorlog", "accesslog", "pidfile"):
+        path = getattr(config, name)
+        if path in (None, "-"):
+            continue
+        there = path if os.path.exists(path) else os.path.dirname(os.path.abspath(path))
+        if not os.access(there, os.W_OK):
+            raise ConfigError(f"{name}: cannot write to {path!r}")
+
+
 def command(argv: Sequence[str]) -> int:
     from pywsgiserve import app, logs, master, sources
     from pywsgiserve.checks import ConfigError
@@ -84,6 +104,7 @@ def command(argv: Sequence[str]) -> int:
     try:
         config, load_app = prepare(loaded)
         if checking:
+            check_places(config)
             load_app()
             return 0
         return master.serve(config, load_app, reread)

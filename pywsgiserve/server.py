@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -138,7 +139,9 @@ def native(
         server_software=f"pywsgiserve/{__version__}",
         script_name=os.environ.get("SCRIPT_NAME", ""),
         access_log_fd=access_log_fd,
-        access_log_format=config.access_log_format,
+        access_log_format=re.sub(  # A number is written in one way.
+            r"(%\([TDMB]\))d", r"\1s", config.access_log_format
+        ),
         umask=config.umask,
         socket_uid=-1 if owner is None else owner[0],
         socket_gid=-1 if owner is None else owner[1],

@@ -51,7 +51,10 @@ static int
 refuse(pid_t number, char *why, size_t why_room)
 {
     if (number > 0) {
-        snprintf(why, why_room, "already running on PID %ld", (long)number);
+        snprintf(
+            why, why_room,
+            "already running on PID %ld (if that is another program, remove the file)",
+            (long)number);
     }
     else {
         snprintf(why, why_room, "another server holds it");

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "engine/address.h"
 #include "proc/daemon.h"
 #include "proc/pidfile.h"
 #include "proc/privileges.h"
@@ -179,6 +180,23 @@ set_title(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+check_address(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    const char *text = PyUnicode_AsUTF8(object);
+    pws_address address;
+    char why[256];
+
+    if (text == NULL) {
+        return NULL;
+    }
+    if (pws_address_parse(&address, text, why, sizeof(why)) < 0) {
+        PyErr_Format(PyExc_ValueError, "bind: '%s': %s", text, why);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 PyMethodDef pws_process_methods[] = {
     {"daemonize", daemonize, METH_NOARGS,
      "daemonize(): go on in the background. In the daemon (None, FD): its exit code, a "
@@ -187,6 +205,8 @@ PyMethodDef pws_process_methods[] = {
     {"drop_privileges", drop_privileges, METH_VARARGS,
      "drop_privileges(uid, gid, groups_of): become another user for good; with the "
      "groups of a user that is named."},
+    {"check_address", check_address, METH_O,
+     "check_address(text): ValueError, unless a socket could be bound to that."},
     {"set_title", set_title, METH_VARARGS,
      "set_title(name, text): what the process list shows."},
     {NULL, NULL, 0, NULL},

@@ -103,3 +103,12 @@ def test_an_access_log_that_nobody_takes_stops_nothing(broken):
     finally:
         for fd in (*kept, stdout):
             os.close(fd)
+
+
+def test_numbers_may_be_asked_for_as_numbers(serve, tmp_path):
+    path = tmp_path / "access.log"
+    settings = {"accesslog": str(path), "access_log_format": "%(D)d 100%% %(s)s"}
+    with serve("hello", **settings) as server, server.connect() as client:
+        assert client.get().status == 200
+
+    assert re.fullmatch(r"\d+ 100% 200", lines(path)[0])

@@ -381,8 +381,8 @@ def test_the_pid_file_of_a_living_server_is_respected(deploy, place):
         with deploy("--pid", "pid", ready=False, killed=True) as second:
             assert second.wait() == 1
             assert (
-                f"Error: pidfile: 'pid': already running on PID {server.pid} (from the "
-                "command line)\n"
+                f"Error: pidfile: 'pid': already running on PID {server.pid} (if that "
+                "is another program, remove the file) (from the command line)\n"
             ) in second.stderr
         assert (place / "pid").read_text() == f"{server.pid}\n"
         assert server.get().status == 200

@@ -335,3 +335,51 @@ def test_the_demo_repeats_nothing_unescaped():
 
 def test_the_demo_has_one_page():
     assert call(PATH_INFO="/other")[0] == "404 Not Found"
+
+
+# What a check tells
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-b", "x:abc"), "bind: 'x:abc'"),
+        (("-b", "127.0.0.1:99999"), "bind: '127.0.0.1:99999'"),
+        (
+            ("--error-logfile", "/nowhere/log"),
+            "errorlog: cannot write to '/nowhere/log'",
+        ),
+        (("--access-logfile", "/nowhere/a"), "accesslog: cannot write to '/nowhere/a'"),
+        (("-p", "/nowhere/pid"), "pidfile: cannot write to '/nowhere/pid'"),
+        (("--access-logformat", "%(L).3f"), "access_log_format: '%(L).' cannot be"),
+    ],
+)
+def test_a_check_tells_what_a_start_would(place, words, said):
+    code, _, err = done("--check-config", "main:app", *words, cwd=place)
+
+    assert code == 1
+    assert said in err
+
+
+def test_a_config_file_that_was_found_is_shown(place):
+    (place / "gunicorn.conf.py").write_text("workers = 2")
+    code, out, _ = done("--print-config", "main:app", cwd=place)
+
+    assert code == 0
+    assert re.search(r"^config +=.*gunicorn\.conf\.py  # found in", out, re.MULTILINE)
+
+
+def test_sockets_of_systemd_are_named(place):
+    """LISTEN_PID is ours when the shell becomes us."""
+    words = [sys.executable, "-m", "pywsgiserve", "--check-config", "main:app"]
+    process = subprocess.run(
+        ["sh", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "sh", *words],
+        cwd=place,
+        env=environment({"PYTHONPATH": PACKAGES}),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+    )
+
+    assert process.returncode == 0
+    assert "LISTEN_FDS" in process.stderr

@@ -311,7 +311,7 @@ def test_a_file_that_spells_out_every_default_is_read_without_a_word():
     loaded = load()
 
     assert loaded.warnings == ()
-    assert loaded.config == config.Config()
+    assert loaded.config == config.Config(config="gunicorn.conf.py")
 
 
 @pytest.mark.parametrize(
