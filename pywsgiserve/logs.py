@@ -296,11 +296,11 @@ class AccessLog:
         try:
             fd = self._target.open() if self.fd < 0 else os.dup(self.fd)
         except (ConfigError, OSError) as problem:
-            line("ERROR", f"lines of a worker that has died are lost: {problem}")
+            line("ERROR", f"lines of a worker that has ended are lost: {problem}")
             return
         try:
             if not _core.log_drain(ring, fd):
-                line("ERROR", "accesslog: lines of a worker that has died are lost")
+                line("ERROR", "accesslog: lines of a worker that has ended are lost")
         finally:
             os.close(fd)
 

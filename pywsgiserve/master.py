@@ -265,6 +265,7 @@ class Arbiter:
             return
         if kept:
             logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
+            set_title("master", self.cfg)
             self._before.access_log.close()
         else:
             self._generation.access_log.close()

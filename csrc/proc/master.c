@@ -468,6 +468,10 @@ run(pws_master *m, int signals_fd)
         if (m->phase == PWS_MASTER_STARTING && m->failures > FAILURES_AT_START) {
             pws_master_halt(m, PWS_BOOT_FAILED);
         }
+        if (m->phase == PWS_MASTER_TRYING && m->failures > FAILURES_AT_START) {
+            pws_master_settle(m, false);
+            continue;
+        }
         if (m->phase == PWS_MASTER_STOPPING &&
             pws_workers_count(&m->workers).living == 0) {
             return m->exit_code;

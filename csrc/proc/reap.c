@@ -10,12 +10,12 @@
 static void
 log_end(const pws_master *m, const pws_worker *w, int status)
 {
-    const char *name;
+    const char *what = w->kind == PWS_KIND_MOLD ? "Mold" : "Worker", *name;
     int signum;
 
     if (WIFEXITED(status)) {
         if (WEXITSTATUS(status) != 0) {
-            pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) exited with code %d.",
+            pws_master_say(m, PWS_LOG_ERROR, "%s (pid:%d) exited with code %d.", what,
                            (int)w->pid, WEXITSTATUS(status));
         }
         return;
@@ -23,7 +23,7 @@ log_end(const pws_master *m, const pws_worker *w, int status)
     signum = WTERMSIG(status);
     name = pws_signals_name(signum);
     if (name == NULL) {
-        pws_master_say(m, PWS_LOG_WARNING, "Worker (pid:%d) was sent signal %d!",
+        pws_master_say(m, PWS_LOG_WARNING, "%s (pid:%d) was sent signal %d!", what,
                        (int)w->pid, signum);
         return;
     }
@@ -31,7 +31,7 @@ log_end(const pws_master *m, const pws_worker *w, int status)
                    signum == SIGKILL   ? PWS_LOG_ERROR
                    : signum == SIGTERM ? PWS_LOG_INFO
                                        : PWS_LOG_WARNING,
-                   "Worker (pid:%d) was sent SIG%s!%s", (int)w->pid, name,
+                   "%s (pid:%d) was sent SIG%s!%s", what, (int)w->pid, name,
                    signum == SIGKILL && w->last_signal == 0 ? " Perhaps out of memory?"
                                                             : "");
 }
@@ -48,7 +48,8 @@ note_failed_boot(pws_master *m, const pws_worker *w, int status)
         return;
     }
     pws_spawn_failed(m);
-    if (m->phase == PWS_MASTER_STARTING && says_why) {
+    if (m->phase == PWS_MASTER_STARTING && says_why &&
+        w->generation == m->workers.generation) {
         pws_master_halt(m, WEXITSTATUS(status) == PWS_APP_FAILED ? PWS_APP_FAILED
                                                                  : PWS_BOOT_FAILED);
     }
@@ -135,6 +136,10 @@ pws_reap(pws_master *m)
         pws_worker *w = &m->workers.all[i];
         int status = 0;
         pid_t pid;
+
+        if (w->state != PWS_WORKER_NONE && w->pid == 0) {
+            pws_reap_learn_pid(m, w); /* before it is taken for an orphan */
+        }
         if (w->state == PWS_WORKER_NONE || w->pid == 0) {
             continue;
         }

@@ -11,21 +11,6 @@
  * something is there already, and the GIL need not be given up. */
 #define BUSY_BATCH 2
 
-/* Let go of the objects whose bytes have been sent. */
-static void
-drop_released(pws_engine *e)
-{
-    pws_segment *segment = pws_engine_released(e);
-
-    while (segment != NULL) {
-        pws_segment *next = segment->next;
-
-        Py_DECREF((PyObject *)segment->object);
-        free(segment);
-        segment = next;
-    }
-}
-
 /* Never wait for the lease with the GIL: its holder may want that. */
 static void
 take_lease(pws_engine *e)
@@ -149,7 +134,7 @@ wait_and_look(pws_lane *lane, const pws_wait *wait)
 
     pws_lane_step_out(lane);
     rc = wait_once(lane, wait);
-    drop_released(lane->engine);
+    pws_lane_drop_released(lane->engine);
     if (pws_lane_step_in(lane) < 0) {
         return PWS_WAIT_FAILED;
     }
@@ -306,7 +291,7 @@ serve(pws_lane *lane)
             end_beat(lane);
             count_request(lane);
         }
-        drop_released(e);
+        pws_lane_drop_released(e);
     }
     return rc;
 }

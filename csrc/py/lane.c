@@ -105,6 +105,20 @@ see_others_out(pws_lane *lane)
 }
 
 void
+pws_lane_drop_released(pws_engine *e)
+{
+    pws_segment *segment = pws_engine_released(e);
+
+    while (segment != NULL) {
+        pws_segment *next = segment->next;
+
+        Py_DECREF((PyObject *)segment->object);
+        free(segment);
+        segment = next;
+    }
+}
+
+void
 pws_lane_free(pws_lane *lane)
 {
     see_others_out(lane);

@@ -89,6 +89,9 @@ struct pws_lane {
 pws_lane *pws_lane_new(const pws_lane_config *config, pws_lane_wait wait);
 void pws_lane_free(pws_lane *lane);
 
+/* Let go of the objects whose bytes have been sent. With the GIL. */
+void pws_lane_drop_released(pws_engine *e);
+
 /* Begin a request: attach the lane's objects to it. Returns 0, or -1 with an exception
  * set when one of them is missing for want of memory. */
 int pws_lane_begin(pws_lane *lane, pws_exchange *x);

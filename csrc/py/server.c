@@ -41,26 +41,12 @@ close_pipe(server_object *self)
 }
 
 static void
-drop_all_released(server_object *self)
-{
-    pws_segment *segment = pws_engine_released(&self->engine);
-
-    while (segment != NULL) {
-        pws_segment *next = segment->next;
-
-        Py_DECREF((PyObject *)segment->object);
-        free(segment);
-        segment = next;
-    }
-}
-
-static void
 close_all(server_object *self)
 {
     if (self->engine_open) {
         self->engine_open = false;
         pws_engine_close(&self->engine);
-        drop_all_released(self);
+        pws_lane_drop_released(&self->engine);
     }
     if (self->listeners != NULL && self->owns_listeners) {
         for (unsigned i = 0; i < self->listeners->count; i++) {
