@@ -43,7 +43,6 @@ REFUSE, WARN = "refuse", "warn"
 NOT_YET: Mapping[str, str] = {
     "worker_class": REFUSE,
     "threads": REFUSE,
-    "reuse_port": WARN,
 }
 
 # What the command does before there is a server; a program does it by itself.
@@ -98,7 +97,7 @@ class Config:
         section="Sockets",
         flags=("--reuse-port",),
         action="true",
-        help="A socket of its own for each worker (SO_REUSEPORT).",
+        help="Let other servers of the same user listen at the same port (SO_REUSEPORT).",
     )
     defer_accept: bool = setting(
         False,

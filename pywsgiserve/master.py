@@ -24,7 +24,7 @@ from pywsgiserve.worker import Life
 
 PROGRAM = "pywsgiserve"
 # What a reload cannot change, because the master holds on to it.
-FIXED = ("bind", "backlog", "umask", "daemon", "pidfile", "defer_accept")
+FIXED = ("bind", "backlog", "umask", "daemon", "pidfile", "defer_accept", "reuse_port")
 
 LoadApp = Callable[[], App]
 

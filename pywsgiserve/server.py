@@ -72,6 +72,7 @@ class NativeConfig:
     socket_uid: int
     socket_gid: int
     defer_accept: bool
+    reuse_port: bool
     multiprocess: bool
     max_requests: int
     before_request: BeforeRequest | None
@@ -146,6 +147,7 @@ def native(
         socket_uid=-1 if owner is None else owner[0],
         socket_gid=-1 if owner is None else owner[1],
         defer_accept=config.defer_accept,
+        reuse_port=config.reuse_port,
         multiprocess=config.workers > 1,
         max_requests=0 if worker is None else worker.max_requests,
         before_request=None if worker is None else before_request(worker),

@@ -67,6 +67,10 @@ open_inet(pws_listener *listener, const pws_address *address,
         setsockopt(listener->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
         return fail(why, why_room, "setsockopt");
     }
+    if (options->reuse_port &&
+        setsockopt(listener->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) {
+        return fail(why, why_room, "SO_REUSEPORT");
+    }
     if (options->defer_accept && setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT,
                                             &DEFER_S, sizeof(DEFER_S)) < 0) {
         return fail(why, why_room, "TCP_DEFER_ACCEPT");

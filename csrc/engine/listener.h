@@ -27,6 +27,7 @@ typedef struct {
     mode_t umask; /* bits that the file of a Unix socket does not get */
     uid_t uid;    /* who owns it; (uid_t)-1 and (gid_t)-1: who makes it */
     gid_t gid;
+    bool reuse_port;   /* TCP: others of this user may listen at the same port */
     bool defer_accept; /* TCP: wait for the first bytes before a connection is shown */
 } pws_listener_options;
 

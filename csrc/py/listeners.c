@@ -17,12 +17,13 @@ read_number(PyObject *config, const char *name, long *number)
 static int
 read_options(PyObject *config, pws_listener_options *options)
 {
-    long backlog, mask, uid, gid, defer;
+    long backlog, mask, uid, gid, defer, reuse;
 
     if (read_number(config, "backlog", &backlog) < 0 ||
         read_number(config, "umask", &mask) < 0 ||
         read_number(config, "socket_uid", &uid) < 0 ||
         read_number(config, "socket_gid", &gid) < 0 ||
+        read_number(config, "reuse_port", &reuse) < 0 ||
         read_number(config, "defer_accept", &defer) < 0) {
         return -1;
     }
@@ -30,6 +31,7 @@ read_options(PyObject *config, pws_listener_options *options)
                                       .umask = (mode_t)mask & 0777,
                                       .uid = (uid_t)uid,
                                       .gid = (gid_t)gid,
+                                      .reuse_port = reuse != 0,
                                       .defer_accept = defer != 0};
     return 0;
 }

@@ -114,6 +114,18 @@ def test_an_address_in_use_is_an_error_that_names_it(serve):
         assert "in use" in stderr
 
 
+def test_a_port_can_be_shared_by_two_servers(serve):
+    with serve("hello", reuse_port=True) as first:
+        bind = f"127.0.0.1:{first.port}"
+        with serve("hello", bind=bind, reuse_port=True) as second:
+            assert first.port == second.port
+            for _ in range(20):
+                with second.connect() as client:
+                    assert client.get().body == b"hello"
+        with first.connect() as client:
+            assert client.get().body == b"hello"
+
+
 # Settings
 
 
