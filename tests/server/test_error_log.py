@@ -26,6 +26,7 @@ def refuse(server, times):
             assert client.response().status == 400
 
 
+@pytest.mark.one_process
 def test_refusals_do_not_flood_the_log_and_are_counted(serve):
     with serve("hello", killed=True) as server:
         refuse(server, BURST + 13)
@@ -36,6 +37,7 @@ def test_refusals_do_not_flood_the_log_and_are_counted(serve):
         assert len(lines) == BURST
 
 
+@pytest.mark.one_process
 def test_bodies_cut_under_the_app_do_not_flood_the_log(serve):
     settings = {"request_buffering": False, "killed": True}
     with serve("reader:raises", **settings) as server:

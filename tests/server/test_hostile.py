@@ -88,6 +88,7 @@ def test_a_thousand_slow_readers_hold_up_nobody(serve, tmp_path):
             assert grown < 300_000, "answers are kept in memory for slow readers"
 
 
+@pytest.mark.one_process
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
 def test_more_slow_readers_than_there_is_room_for_hold_up_nobody(serve, tmp_path):
@@ -106,6 +107,7 @@ def test_more_slow_readers_than_there_is_room_for_hold_up_nobody(serve, tmp_path
             client.abort()
 
 
+@pytest.mark.one_process
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
 def test_what_slow_readers_keep_alive_has_a_bound(serve, tmp_path):
@@ -153,6 +155,7 @@ def test_a_trickling_reader_is_not_waited_for_while_others_wait(serve):
             assert ordinary.response().body == b"hello"
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("state", ["connected", "in a head", "in a body", "reading"])
 def test_clients_that_take_every_connection_give_way(serve, state):
     """More of them than worker_connections allows, at its default."""
@@ -283,6 +286,7 @@ def test_a_client_that_goes_while_the_app_runs_harms_nobody(serve, short_path, h
             assert client.response().body == b"in time\n"
 
 
+@pytest.mark.one_process
 def test_a_client_that_goes_between_two_pieces_harms_nobody(serve, short_path):
     pipe = Pipe(short_path / "pipe")
     with serve("answers:waits_between") as server:
