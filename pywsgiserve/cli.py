@@ -7,6 +7,7 @@ imported. 4: what was imported is no app.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -29,8 +30,9 @@ NO_APP = (
 
 def say(text: str) -> None:
     if sys.stderr is not None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def complain(text: str, details: str) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pywsgiserve import _core
 from pywsgiserve.checks import ConfigError
+from pywsgiserve.cli import complain
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -50,12 +51,7 @@ def line(level: str, text: str) -> None:
 def explain(text: str, details: str = "") -> None:
     """Say on stderr why there is no server, or no worker; in the log, too, if that is
     somewhere else."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
-            sys.stderr.write(
-                f"{details}\n\nError: {text}\n" if details else f"\nError: {text}\n"
-            )
-            sys.stderr.flush()
+    complain(text, details)
     if opened.target is not None and opened.target.stream is None:
         line("ERROR", f"{text}\n{details}" if details else text)
 

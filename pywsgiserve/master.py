@@ -232,7 +232,11 @@ class Arbiter:
             if self._reread is not None:
                 config, load_app = self._reread()
             new = Generation.here(self._keep_fixed(config), load_app)
-            logs.open(config)
+            try:
+                logs.open(config)
+            except ConfigError:
+                new.access_log.close()
+                raise
         except (Exception, SystemExit) as error:
             place.enter()
             if isinstance(error, ConfigError):

@@ -11,22 +11,30 @@ from pywsgiserve import _core, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.config import Config
 from pywsgiserve.server import App, log_exception
-from pywsgiserve.worker import ABORTED, FOR_MASTERS, GONE, QUICK, REOPEN, RETIRE
+from pywsgiserve.worker import (
+    ABORTED,
+    FOR_MASTERS,
+    GONE,
+    QUICK,
+    REOPEN,
+    RETIRE,
+    why_no_app,
+)
 
 
 @dataclass
 class Mold:
     """What a mold is given, and what it has loaded."""
 
-    config: Config
+    cfg: Config
     core: _core.Master
     listeners: _core.Listeners
     load_app: Callable[[], App]
     access_log: logs.AccessLog
     on_ready: Callable[[], None] | None
     app: App | None = field(default=None, init=False)
-    _alive: bool = field(default=True, init=False)
-    _aborted: bool = field(default=False, init=False)
+    alive: bool = field(default=True, init=False)
+    aborted: bool = field(default=False, init=False)
 
     def live(self) -> int | None:
         """Load, and fork until told to end: an exit code. None in a forked worker."""
@@ -43,13 +51,13 @@ class Mold:
             self.core.ready()
             code = self._fork_workers()
         except AppError as error:
-            code = self._no_app(error)
+            code = why_no_app(self.core, self, error)
         except SystemExit:
             code = 0
         except Exception as error:
             log_exception("Exception in mold process", error)
             code = BOOT_FAILED
-        return ABORTED if self._aborted else code
+        return ABORTED if self.aborted else code
 
     def _fork_workers(self) -> int | None:
         while True:
@@ -62,16 +70,6 @@ class Mold:
             if orders & (RETIRE | QUICK | GONE):
                 return 0
 
-    def _no_app(self, error: AppError) -> int:
-        if self._aborted:
-            limit = f"{self.config.timeout:g} s"
-            logs.explain(
-                f"timeout: the app took longer than {limit} to load", error.details
-            )
-        elif self._alive and self.core.may_complain():
-            logs.explain(str(error), error.details)
-        return error.exit_code if self._alive else 0
-
     def _take_signals(self) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(signum, self._on_end)
@@ -81,11 +79,11 @@ class Mold:
         self.core.release_signals()
 
     def _on_end(self, signum: int, frame: object) -> None:
-        self._alive = False
+        self.alive = False
         raise SystemExit(0)
 
     def _on_abort(self, signum: int, frame: object) -> None:
-        self._aborted = True
+        self.aborted = True
         raise SystemExit(ABORTED)
 
     def _on_other(self, signum: int, frame: object) -> None:

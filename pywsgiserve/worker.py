@@ -8,12 +8,13 @@ import random
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pywsgiserve import _core, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
+from pywsgiserve.config import Config
 from pywsgiserve.hooks import Worker
 from pywsgiserve.server import App, Owner, log_exception, native, running
 
@@ -31,6 +32,26 @@ FOR_MASTERS = (
     signal.SIGTTOU,
     signal.SIGWINCH,
 )
+
+
+class Loader(Protocol):
+    """Who loads the app: a worker or a mold."""
+
+    cfg: Config
+    alive: bool  # Nobody has told it to end.
+    aborted: bool  # It was late.
+
+
+def why_no_app(core: _core.Master, who: Loader, error: AppError) -> int:
+    """Say it, once for all workers, unless we have interrupted it; the exit code."""
+    if who.aborted:
+        limit = f"{who.cfg.timeout:g} s"
+        logs.explain(
+            f"timeout: the app took longer than {limit} to load", error.details
+        )
+    elif who.alive and core.may_complain():
+        logs.explain(str(error), error.details)
+    return error.exit_code if who.alive else 0
 
 
 @dataclass
@@ -55,7 +76,7 @@ class Life:
             self.take_signals()
             code = self.serve()
         except AppError as error:
-            code = self.no_app(error)
+            code = why_no_app(self.core, self.worker, error)
         except ConfigError as error:
             if self.core.may_complain():
                 logs.explain(str(error), error.details)
@@ -91,17 +112,6 @@ class Life:
                 hook(*arguments)
             except Exception as error:
                 log_exception(f"Exception in {name} hook", error)
-
-    def no_app(self, error: AppError) -> int:
-        """Say why, once for all workers, unless it was us who have interrupted it."""
-        if self.worker.aborted:
-            limit = f"{self.worker.cfg.timeout:g} s"
-            logs.explain(
-                f"timeout: the app took longer than {limit} to load", error.details
-            )
-        elif self.worker.alive and self.core.may_complain():
-            logs.explain(str(error), error.details)
-        return error.exit_code if self.worker.alive else 0
 
     def serve(self) -> int:
         config, worker = self.worker.cfg, self.worker

@@ -13,6 +13,7 @@
 #define SLOW_BYTES_A_S 4096
 #define SLOW_AFTER_MS 5000
 
+/* Bytes that every client counts as having moved: see rate(). */
 #define CREDIT (64u * 1024)
 
 #define SAY_AGAIN_MS 60000

@@ -17,6 +17,15 @@ def body_of(target):
     return target.encode() * (5_000 if target.startswith("/large") else 1)
 
 
+def warm_up(clients):
+    """The app shows that it is quick."""
+    for _ in range(ROUNDS):
+        for client in clients:
+            client.send(get("/piece"))
+        for client in clients:
+            assert client.response().body == b"/piece"
+
+
 def test_every_client_of_a_burst_gets_its_own_answer(serve):
     with serve("quick") as server:
         clients = [server.connect() for _ in range(CLIENTS)]
@@ -69,11 +78,7 @@ def test_answers_made_before_a_stop_are_not_lost(serve):
     """The signal comes in the middle of a burst, behind answers that may wait."""
     with serve("quick", killed=True) as server:
         clients = [server.connect() for _ in range(CLIENTS)]
-        for _ in range(ROUNDS):
-            for client in clients:
-                client.send(get("/piece"))
-            for client in clients:
-                assert client.response().body == b"/piece"
+        warm_up(clients)
         for i, client in enumerate(clients):
             client.send(get("/stop" if i == CLIENTS // 2 else "/piece"))
         for i, client in enumerate(clients):
@@ -82,15 +87,6 @@ def test_answers_made_before_a_stop_are_not_lost(serve):
                     b"/stop" if i == CLIENTS // 2 else b"/piece"
                 )
         assert server.wait() == 0
-
-
-def warm_up(clients):
-    """The app shows that it is quick."""
-    for _ in range(ROUNDS):
-        for client in clients:
-            client.send(get("/piece"))
-        for client in clients:
-            assert client.response().body == b"/piece"
 
 
 def test_an_app_that_is_slow_all_of_a_sudden_holds_up_no_finished_answer(
@@ -167,11 +163,7 @@ def test_a_client_has_its_answer_before_the_app_goes_on(serve, short_path):
 def test_a_socket_that_is_taken_in_close_is_sent_the_answer_once(serve):
     with serve("quick") as server:
         clients = [server.connect() for _ in range(CLIENTS)]
-        for _ in range(ROUNDS):
-            for client in clients:
-                client.send(get("/piece"))
-            for client in clients:
-                assert client.response().body == b"/piece"
+        warm_up(clients)
         for client in clients:
             client.send(get("/takes-socket"))
         for client in clients:
