@@ -213,13 +213,16 @@ class Server:
         return self.process.poll() is None
 
     def wait(self) -> int:
-        """Wait for the end that the test has asked for; returns the exit code."""
+        """Wait for the end that the test has asked for, and for its last words; returns
+        the exit code."""
         try:
-            return self.process.wait(STOP_S)
+            code = self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             raise ServerFailed(
                 f"the server did not end in {STOP_S} s:\n{self.stderr}"
             ) from None
+        self._reader.join(5)  # Longer only where workers outlive a killed master.
+        return code
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Send a signal to the process and wait for its end."""
