@@ -10,9 +10,13 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define MODE 0644
+
+/* RENAME_NOREPLACE: the C library may be older than the kernel. */
+#define NO_REPLACE 1
 
 static int
 fail(char *why, size_t why_room, const char *what)
@@ -62,8 +66,8 @@ refuse(pid_t number, char *why, size_t why_room)
     return -1;
 }
 
-/* Returns 1 when the file is ours to write, 0 when it has been replaced meanwhile, -1
- * with a sentence when somebody else has it. */
+/* Returns 1 when the file may be replaced, 0 when it has been meanwhile, -1 with a
+ * sentence when somebody else has it. */
 static int
 claim(int fd, const char *path, char *why, size_t why_room)
 {
@@ -88,45 +92,143 @@ claim(int fd, const char *path, char *why, size_t why_room)
     return 1;
 }
 
-/* The new number before the old one goes: a reader finds one or the other. */
 static int
 write_number(int fd)
 {
     char text[32];
     int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 
-    if (pwrite(fd, text, (size_t)len, 0) != len || ftruncate(fd, len) < 0) {
+    if (write(fd, text, (size_t)len) != len) {
         return -1;
     }
     return fchmod(fd, MODE);
 }
 
+/* A file beside `path` with our number, locked, under a name that nobody can have
+ * guessed. `name` is the caller's to free. Returns its descriptor, or -1 with errno. */
+static int
+make_file(const char *path, char **name)
+{
+    int fd = -1, saved;
+
+    if (asprintf(name, "%s.XXXXXX", path) < 0) {
+        *name = NULL;
+        return -1;
+    }
+    fd = mkostemp(*name, O_CLOEXEC); /* O_EXCL: no link is followed */
+    if (fd < 0) {
+        return -1;
+    }
+    (void)flock(fd, LOCK_EX | LOCK_NB);
+    if (write_number(fd) < 0) {
+        saved = errno;
+        (void)unlink(*name);
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+/* Rename it, unless something has that name. Returns 0, or -1 with errno. */
+static int
+rename_to_free(const char *name, const char *path)
+{
+#ifdef SYS_renameat2
+    if (syscall(SYS_renameat2, AT_FDCWD, name, AT_FDCWD, path, NO_REPLACE) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS) {
+        return -1;
+    }
+#endif
+    /* A file system, or a kernel, that cannot do that. */
+    if (link(name, path) < 0) {
+        return -1;
+    }
+    (void)unlink(name);
+    return 0;
+}
+
+/* Give the file `name` the name `path`, which is free. Returns 1, 0 when it is not any
+ * more, -1 with errno. */
+static int
+take_free_path(const char *name, const char *path)
+{
+    if (rename_to_free(name, path) == 0) {
+        return 1;
+    }
+    if (errno == EEXIST) {
+        return 0;
+    }
+    /* It has no links either: two that start at the same moment may both have it. */
+    return (errno == EPERM || errno == EOPNOTSUPP) && rename(name, path) == 0 ? 1 : -1;
+}
+
+/* Give the file `name` the name `path`, unless a living server has that. Returns 1, 0
+ * to try again, -1 with a sentence. */
+static int
+take_path(const char *name, const char *path, char *why, size_t why_room)
+{
+    int old = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int rc;
+
+    if (old < 0) {
+        rc = errno == ENOENT ? take_free_path(name, path) : -1;
+        return rc < 0 ? fail(why, why_room, "cannot be written") : rc;
+    }
+    rc = claim(old, path, why, why_room);
+    if (rc > 0 && rename(name, path) < 0) { /* while the old one is locked */
+        rc = fail(why, why_room, "cannot be written");
+    }
+    close(old);
+    return rc;
+}
+
 int
 pws_pidfile_open(pws_pidfile *file, const char *path, char *why, size_t why_room)
 {
-    int rc;
+    char *name = NULL;
+    int rc = 0;
 
-    file->fd = -1;
     file->path = strdup(path);
-    if (file->path == NULL) {
-        return fail(why, why_room, "memory");
+    file->fd = file->path != NULL ? make_file(path, &name) : -1;
+    if (file->fd < 0) {
+        rc = fail(why, why_room, "cannot be written");
     }
-    do {
-        if (file->fd >= 0) {
-            close(file->fd);
+    while (rc == 0) {
+        rc = take_path(name, path, why, why_room);
+        if (rc < 0) {
+            (void)unlink(name);
         }
-        file->fd =
-            open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, MODE);
-        rc = file->fd < 0 ? fail(why, why_room, "cannot be written")
-                          : claim(file->fd, path, why, why_room);
-    } while (rc == 0);
-    if (rc > 0) {
-        rc = write_number(file->fd) < 0 ? fail(why, why_room, "write") : 0;
     }
+    free(name);
     if (rc < 0) {
         pws_pidfile_forget(file);
     }
-    return rc;
+    return rc < 0 ? -1 : 0;
+}
+
+int
+pws_pidfile_move(pws_pidfile *file, const char *path, char *why, size_t why_room)
+{
+    char *name = strdup(path);
+    int rc = name == NULL ? fail(why, why_room, "memory") : 0;
+
+    if (rc == 0 && !is_at(file->fd, file->path)) {
+        snprintf(why, why_room, "the file is not ours any more");
+        rc = -1;
+    }
+    while (rc == 0) {
+        rc = take_path(file->path, path, why, why_room);
+    }
+    if (rc < 0) {
+        free(name);
+        return -1;
+    }
+    free(file->path);
+    file->path = name;
+    return 0;
 }
 
 void

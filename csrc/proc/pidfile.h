@@ -16,8 +16,14 @@ typedef struct {
     char *path; /* absolute, or good in any directory we change to */
 } pws_pidfile;
 
-/* Write our number to the file at `path`. Returns 0, or -1 with a sentence in `why`. */
+/* Put a file with our number at `path`: it is written under another name first, so that
+ * whatever is at `path` is replaced, and never written into. Returns 0, or -1 with a
+ * sentence in `why`. */
 int pws_pidfile_open(pws_pidfile *file, const char *path, char *why, size_t why_room);
+
+/* Rename it, under the same conditions. Returns 0, or -1 with a sentence in `why`: it
+ * stays where it is. */
+int pws_pidfile_move(pws_pidfile *file, const char *path, char *why, size_t why_room);
 
 /* Remove the file, if it is still ours. */
 void pws_pidfile_close(pws_pidfile *file);

@@ -188,3 +188,72 @@ TEST(what_is_no_file_is_refused)
     CHECK(strstr(why, "No such file") != NULL);
     remove_dir();
 }
+
+TEST(a_file_that_is_there_is_replaced_and_not_written_into)
+{
+    char other[96];
+    pws_pidfile file;
+    struct stat st;
+
+    make_dir();
+    write_text("999999999\n");
+    snprintf(other, sizeof(other), "%s/other", dir);
+    CHECK_EQ(link(path, other), 0);
+    CHECK_EQ(pws_pidfile_open(&file, path, why, sizeof(why)), 0);
+    CHECK(stat(other, &st) == 0 && st.st_size == 10 && st.st_nlink == 1);
+    pws_pidfile_close(&file);
+    CHECK_EQ(unlink(other), 0);
+    remove_dir(); /* and nothing else is there */
+}
+
+TEST(a_refused_one_leaves_nothing)
+{
+    pws_pidfile file, other;
+
+    make_dir();
+    CHECK_EQ(pws_pidfile_open(&file, path, why, sizeof(why)), 0);
+    CHECK_EQ(pws_pidfile_open(&other, path, why, sizeof(why)), -1);
+    pws_pidfile_close(&file);
+    remove_dir();
+}
+
+TEST(it_moves_when_the_path_is_free_or_its_holder_has_died)
+{
+    char second[96];
+    pws_pidfile file, other;
+
+    make_dir();
+    snprintf(second, sizeof(second), "%s.2", path);
+    CHECK_EQ(pws_pidfile_open(&file, second, why, sizeof(why)), 0);
+    CHECK_EQ(pws_pidfile_move(&file, path, why, sizeof(why)), 0);
+    CHECK_EQ(number_there(), getpid());
+    CHECK(access(second, F_OK) < 0);
+    CHECK_EQ(pws_pidfile_open(&other, path, why, sizeof(why)), -1); /* still locked */
+    pws_pidfile_close(&file);
+    CHECK(access(path, F_OK) < 0);
+
+    write_text("999999999\n");
+    CHECK_EQ(pws_pidfile_open(&file, second, why, sizeof(why)), 0);
+    CHECK_EQ(pws_pidfile_move(&file, path, why, sizeof(why)), 0);
+    CHECK_EQ(number_there(), getpid());
+    pws_pidfile_close(&file);
+    remove_dir();
+}
+
+TEST(it_does_not_move_over_that_of_a_living_server)
+{
+    char second[96], text[32];
+    pws_pidfile file;
+
+    make_dir();
+    snprintf(text, sizeof(text), "%ld\n", (long)getppid());
+    write_text(text);
+    snprintf(second, sizeof(second), "%s.2", path);
+    CHECK_EQ(pws_pidfile_open(&file, second, why, sizeof(why)), 0);
+    CHECK_EQ(pws_pidfile_move(&file, path, why, sizeof(why)), -1);
+    CHECK(strstr(why, "already running") != NULL);
+    CHECK_EQ(number_there(), getppid());
+    pws_pidfile_close(&file);
+    CHECK(access(second, F_OK) < 0);
+    remove_dir();
+}
