@@ -164,6 +164,13 @@ pws_address_format(const pws_address *address, char *dst, size_t room)
         snprintf(dst, room, "[%s]:%u", host, ntohs(address->sa.v6.sin6_port));
         break;
     default:
+        if (address->sa.local.sun_path[0] == '\0' &&
+            address->len > offsetof(struct sockaddr_un, sun_path)) {
+            snprintf(dst, room, "unix:@%.*s", /* an abstract name, of systemd's */
+                     (int)(address->len - offsetof(struct sockaddr_un, sun_path)) - 1,
+                     address->sa.local.sun_path + 1);
+            break;
+        }
         /* The kernel may leave out the NUL behind a path of full length. */
         snprintf(dst, room, "unix:%.*s", (int)sizeof(address->sa.local.sun_path),
                  address->sa.local.sun_path);

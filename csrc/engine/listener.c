@@ -233,19 +233,73 @@ pws_listener_open(pws_listener *listener, const pws_address *address,
     return rc;
 }
 
-void
-pws_listener_close(pws_listener *listener)
+static bool
+is_our_file(const pws_listener *listener)
 {
     struct stat st;
-    const char *path = listener->address.sa.local.sun_path;
 
+    return lstat(listener->address.sa.local.sun_path, &st) == 0 &&
+           st.st_ino == listener->inode && st.st_dev == listener->device;
+}
+
+/* Whether nobody listens there. Who ends at the same time asks, too, when both have
+ * closed it: so the last one finds nobody. */
+static bool
+is_left(const pws_listener *listener)
+{
+    char why[128];
+
+    return check_path(&listener->address, why, sizeof(why)) == 0;
+}
+
+static void
+remove_file(const pws_listener *listener)
+{
+    const char *path = listener->address.sa.local.sun_path;
+    int lock = listener->shared ? lock_directory(path) : -1;
+
+    if (is_our_file(listener) && (!listener->shared || is_left(listener))) {
+        unlink(path);
+    }
+    if (lock >= 0) {
+        close(lock);
+    }
+}
+
+void
+pws_listener_leave(pws_listener *listener)
+{
     if (listener->fd >= 0) {
         close(listener->fd);
         listener->fd = -1;
     }
-    if (listener->inode != 0 && listener->owner == getpid() && lstat(path, &st) == 0 &&
-        st.st_ino == listener->inode && st.st_dev == listener->device) {
-        unlink(path);
+}
+
+void
+pws_listener_close(pws_listener *listener)
+{
+    pws_listener_leave(listener);
+    if (listener->inode != 0 && listener->owner == getpid()) {
+        remove_file(listener);
     }
     listener->inode = 0;
+}
+
+void
+pws_listener_inherit_file(pws_listener *listener, const char *path, dev_t device,
+                          ino_t inode)
+{
+    pws_address *address = &listener->address;
+    size_t len = strlen(path);
+
+    if (!pws_listener_is_unix(listener) || len >= sizeof(address->sa.local.sun_path)) {
+        return;
+    }
+    /* The kernel knows the name that it was bound under, before it got this one. */
+    memcpy(address->sa.local.sun_path, path, len + 1);
+    address->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
+    listener->device = device;
+    listener->inode = inode;
+    listener->owner = getpid();
+    listener->shared = true;
 }

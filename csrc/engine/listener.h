@@ -19,6 +19,7 @@ typedef struct {
     dev_t device;        /* of the socket file we made */
     ino_t inode;         /* 0: we made none */
     pid_t owner;         /* the process that may remove it */
+    bool shared;         /* another server has the socket, too */
 } pws_listener;
 
 /* What a new socket is made with. */
@@ -36,8 +37,17 @@ typedef struct {
 int pws_listener_open(pws_listener *listener, const pws_address *address,
                       const pws_listener_options *options, char *why, size_t why_room);
 
-/* Close it; a Unix socket file goes too when it is still the one we made. */
+/* Close it; a Unix socket file goes too when it is still the one we made. One that is
+ * shared stays while somebody listens there. */
 void pws_listener_close(pws_listener *listener);
+
+/* Close it and leave the file, for a later close: workers of ours listen still. */
+void pws_listener_leave(pws_listener *listener);
+
+/* The socket was made by a server before us, which may have left its file to us: at
+ * `path`, if it is the one with that inode. The socket is shared then. */
+void pws_listener_inherit_file(pws_listener *listener, const char *path, dev_t device,
+                               ino_t inode);
 
 static inline bool
 pws_listener_is_unix(const pws_listener *listener)

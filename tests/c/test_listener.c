@@ -314,3 +314,84 @@ TEST(what_cannot_listen_is_not_adopted)
     close(ends[0]);
     close(ends[1]);
 }
+
+/* What a server after us gets of `first`: the descriptor, and whose file it is. */
+static void
+pass_on(void)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "fd://%d", dup(first.fd));
+    CHECK_EQ(open_text(&second, text), 0);
+    pws_listener_inherit_file(&second, path, first.device, first.inode);
+}
+
+TEST(a_shared_unix_socket_goes_with_the_last_of_two_servers)
+{
+    for (int i = 0; i < 2; i++) {
+        make_dir();
+        CHECK_EQ(open_path(&first), 0);
+        pass_on();
+        CHECK_EQ(strcmp(second.address.sa.local.sun_path, path), 0);
+        first.shared = true;
+        pws_listener_close(i == 0 ? &first : &second);
+        CHECK(answers(&first.address));
+        pws_listener_close(i == 0 ? &second : &first);
+        CHECK_EQ(access(path, F_OK), -1);
+        CHECK_EQ(rmdir(dir), 0);
+    }
+}
+
+TEST(a_shared_unix_socket_goes_when_both_end_at_the_same_time)
+{
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    pass_on();
+    first.shared = true;
+    pws_listener_leave(&first);
+    pws_listener_leave(&second);
+    CHECK_EQ(access(path, F_OK), 0);
+    pws_listener_close(&first);
+    pws_listener_close(&second);
+    CHECK_EQ(access(path, F_OK), -1);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(a_file_that_was_left_stays_when_it_is_another_one_by_now)
+{
+    make_dir();
+    CHECK_EQ(open_path(&first), 0);
+    pass_on();
+    second.inode++;
+    pws_listener_leave(&first);
+    pws_listener_close(&second);
+    CHECK_EQ(access(path, F_OK), 0);
+    pws_listener_close(&first);
+    CHECK_EQ(access(path, F_OK), -1);
+    CHECK_EQ(rmdir(dir), 0);
+}
+
+TEST(no_file_is_inherited_with_a_tcp_socket)
+{
+    CHECK_EQ(open_text(&first, "127.0.0.1:0"), 0);
+    pws_listener_inherit_file(&first, "/tmp", 1, 1);
+    CHECK_EQ(first.inode, 0);
+    CHECK(first.address.sa.v4.sin_port != 0);
+    pws_listener_close(&first);
+}
+
+TEST(an_abstract_name_is_shown)
+{
+    static const struct sockaddr_un abstract = {AF_UNIX, "\0pywsgiserve-test-name"};
+    char text[PWS_ADDRESS_ROOM], number[32];
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    CHECK_EQ(bind(fd, (const struct sockaddr *)&abstract,
+                  offsetof(struct sockaddr_un, sun_path) + 22),
+             0);
+    snprintf(number, sizeof(number), "fd://%d", fd);
+    CHECK_EQ(open_text(&first, number), 0);
+    pws_address_format(&first.address, text, sizeof(text));
+    CHECK_EQ(strcmp(text, "unix:@pywsgiserve-test-name"), 0);
+    pws_listener_close(&first);
+}
