@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pywsgiserve._version import __version__
 
@@ -19,6 +19,27 @@ if TYPE_CHECKING:
     from pywsgiserve.server import run
 
 __all__ = ["ConfigError", "Server", "__version__", "run"]
+
+
+class Start(NamedTuple):
+    """Where, and in which environment, this program was started: USR2 starts it again."""
+
+    directory: str
+    environ: dict[str, str]
+
+
+def directory() -> str:
+    """Where we are, under the name the shell knows: it may be a link, which leads to the
+    next release some day."""
+    try:
+        here, shell = os.getcwd(), os.environ.get("PWD", "")
+        same = os.path.isabs(shell) and os.path.samefile(shell, here)
+    except OSError:
+        return os.curdir
+    return shell if same else here
+
+
+START = Start(directory(), dict(os.environ))
 
 # Imported when asked for: `pywsgiserve --version` needs none of it.
 HOMES = {

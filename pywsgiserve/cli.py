@@ -78,9 +78,10 @@ def check_places(config: Config) -> None:
 
 
 def command(argv: Sequence[str]) -> int:
-    from pywsgiserve import app, logs, master, sources
+    from pywsgiserve import app, logs, master, sources, upgrade
     from pywsgiserve.checks import ConfigError
 
+    legacy = upgrade.take()
     start = master.Place.here()
 
     def prepare(loaded: Loaded) -> tuple[Config, Callable[[], App]]:
@@ -109,7 +110,7 @@ def command(argv: Sequence[str]) -> int:
             check_places(config)
             load_app()
             return 0
-        return master.serve(config, load_app, reread)
+        return master.serve(config, load_app, reread, legacy)
     except ConfigError as error:
         raise loaded.blame(error) from None
     except app.AppError as error:

@@ -535,6 +535,11 @@ class Config:
         "server",
         help="In the master, when SIGHUP has brought new settings, before their workers.",
     )
+    pre_exec: Hook | None = hook(
+        "server",
+        help="""In the process that SIGUSR2 has forked, before it executes the new
+        master.""",
+    )
     worker_exit: Hook | None = hook(
         "server", "worker", help="In the worker, the last thing before it ends."
     )

@@ -10,13 +10,13 @@ import dataclasses
 import os
 import pwd
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pywsgiserve import _core, logs
+from pywsgiserve import _core, logs, upgrade
 from pywsgiserve._version import __version__
 from pywsgiserve.checks import ConfigError
-from pywsgiserve.config import Config
+from pywsgiserve.config import Config, is_set
 from pywsgiserve.hooks import Log, Worker
 from pywsgiserve.mold import Mold
 from pywsgiserve.server import App, Owner, describe, log_exception, native
@@ -97,9 +97,9 @@ def owner(config: Config) -> Owner | None:
     return uid, gid, name if config.initgroups else None
 
 
-def set_title(role: str, config: Config) -> None:
+def set_title(role: str, config: Config, suffix: str = "") -> None:
     name = config.proc_name or config.wsgi_app or "app"
-    text = f"{PROGRAM}: {role} [{name}]".replace("\0", "?")
+    text = f"{PROGRAM}: {role} [{name}{suffix}]".replace("\0", "?")
     _core.set_title(PROGRAM, text.encode("utf-8", "replace").decode())
 
 
@@ -110,9 +110,12 @@ def pid_file(path: str) -> _core.Pidfile:
         raise ConfigError(f"pidfile: {path!r}: {error}") from None
 
 
-def listeners(generation: Generation) -> _core.Listeners:
+def listeners(
+    generation: Generation, inherited: Sequence[tuple[int, bytes | None, int, int]]
+) -> _core.Listeners:
     try:
-        return _core.Listeners(native(generation.config, -1, owner=generation.owner))
+        settings = native(generation.config, -1, owner=generation.owner)
+        return _core.Listeners(settings, inherited)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -152,8 +155,14 @@ def silence() -> None:
 class Arbiter:
     """The master: what hooks know as `server`, and what decides for `_core.Master`."""
 
-    def __init__(self, first: Generation, reread: Reread | None) -> None:
+    def __init__(
+        self, first: Generation, reread: Reread | None, legacy: upgrade.Legacy
+    ) -> None:
         self._generation = first
+        self.legacy = legacy
+        self.reexec_pid = 0  # The new master that USR2 has started.
+        self.systemd = legacy.by_systemd
+        self.pidfile: _core.Pidfile | None = None
         self._before: Generation | None = None  # While another one is tried.
         self._reread = reread
         self._listeners: _core.Listeners | None = None
@@ -161,8 +170,9 @@ class Arbiter:
         self.rings = logs.shared_rings(_core.PLACES)
         self._logs: dict[int, logs.AccessLog] = {}  # By worker's process.
         self.log = Log(logs.line)
-        self.pid = self.master_pid = os.getpid()
-        self.master_name = "Master"
+        self.pid = os.getpid()
+        self.master_pid = legacy.predecessor  # While that lives.
+        self.master_name = "Master.2" if self.master_pid else "Master"
         self.num_workers = first.config.workers
         self.worker_age = 0
         self.address: list[str] = []
@@ -179,16 +189,32 @@ class Arbiter:
 
     @property
     def proc_name(self) -> str:
-        return self.cfg.proc_name or self.cfg.wsgi_app or ""
+        return (self.cfg.proc_name or self.cfg.wsgi_app or "") + self.suffix
+
+    @property
+    def suffix(self) -> str:
+        """What tells a new master from the old one while both live."""
+        return ".2" if self.master_pid else ""
+
+    def show_title(self) -> None:
+        set_title("master", self.cfg, self.suffix)
 
     @property
     def generation(self) -> Generation:
         return self._generation
 
     def listen(self) -> _core.Listeners:
-        self._listeners = listeners(self._generation)
+        self._listeners = listeners(self._generation, self.legacy.inherited())
         self.address = self._listeners.addresses
+        if self.legacy.sockets:
+            say_what_was_inherited(self.cfg, self.legacy, self.address)
+            self._share()
         return self._listeners
+
+    def _share(self) -> None:
+        """Whether the master before or after this one has the sockets, too."""
+        assert self._listeners is not None
+        self._listeners.share(bool(self.master_pid or self.reexec_pid))
 
     # What the core asks and tells.
 
@@ -269,7 +295,7 @@ class Arbiter:
             return
         if kept:
             logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
-            set_title("master", self.cfg)
+            self.show_title()
             self._before.access_log.close()
         else:
             self._generation.access_log.close()
@@ -292,8 +318,29 @@ class Arbiter:
 
     def stopping(self) -> None:
         """The last one to close a socket is a worker that has emptied its queue."""
-        if self._listeners is not None:
+        if self._listeners is None:
+            return
+        if self.master_pid or self.reexec_pid:
+            self._listeners.leave()
+        else:
             self._listeners.close()
+
+    def successor(self, pid: int) -> None:
+        """USR2 has started a new master; 0: that has ended."""
+        self.reexec_pid = pid
+        self._share()
+
+    def promoted(self) -> None:
+        """The master before this one has ended."""
+        self.master_pid = 0
+        self.master_name = "Master"
+        self._share()
+        self.show_title()
+        if self.pidfile is not None and self.cfg.pidfile is not None:
+            try:
+                self.pidfile.move(os.path.abspath(self.cfg.pidfile))
+            except ValueError as error:
+                logs.line("ERROR", f"pidfile: {self.cfg.pidfile!r}: {error}")
 
     # The ends of a master's life.
 
@@ -341,7 +388,36 @@ def end(arbiter: Arbiter, reason: str | None) -> None:
         logs.line(level, f"Reason: {reason}")
 
 
-def supervise(arbiter: Arbiter, pidfile: _core.Pidfile | None) -> int:
+def say_what_was_inherited(
+    config: Config, legacy: upgrade.Legacy, addresses: Sequence[str]
+) -> None:
+    """Sockets that are there already stand above `bind`, as Gunicorn has it."""
+    if legacy.by_systemd:
+        names = [name for name in legacy.sockets.values() if name]
+        more = f" ({', '.join(names)})" if names else ""
+        logs.line("INFO", f"Sockets of systemd: {len(legacy.sockets)}{more}")
+    if not is_set("bind", config.bind):
+        return
+    missing = [text for text in config.bind if not is_among(text, addresses)]
+    if missing:
+        logs.line(
+            "WARNING",
+            f"bind: the inherited sockets are used, and not: {', '.join(missing)}",
+        )
+
+
+def is_among(bind: str, addresses: Sequence[str]) -> bool:
+    try:
+        address = _core.check_address(bind)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    host, _, port = address.rpartition(":")
+    if port == "0":
+        return any(there.rpartition(":")[0] == host for there in addresses)
+    return address in addresses
+
+
+def supervise(arbiter: Arbiter) -> int:
     """Start, keep workers alive, end. In a forked worker: be that one."""
     arbiter.call("on_starting")
     sockets = arbiter.listen()
@@ -350,17 +426,32 @@ def supervise(arbiter: Arbiter, pidfile: _core.Pidfile | None) -> int:
         logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
         logs.line("INFO", f"Using worker: {arbiter.cfg.worker_class}")
         arbiter.call("when_ready")
-        set_title("master", arbiter.cfg)
+        arbiter.show_title()
         core = _core.Master(arbiter, sockets)
+        tell_core(arbiter, core)
         code = core.run(*timing(arbiter.cfg))
         if code is None:
-            if pidfile is not None:
-                pidfile.forget()
+            if arbiter.pidfile is not None:
+                arbiter.pidfile.forget()
+            if core.is_successor:
+                upgrade.execute(arbiter, arbiter.legacy, sockets)
             return live(arbiter, core, sockets)
         end(arbiter, core.reason)
     finally:
         sockets.close()
     return code
+
+
+def tell_core(arbiter: Arbiter, core: _core.Master) -> None:
+    """What the one who has started us has to do with."""
+    notify = arbiter.legacy.notify
+    if notify is not None:
+        try:
+            core.notify(os.fsencode(notify.socket), notify.watchdog_usec)
+        except (OSError, ValueError) as error:
+            logs.line("WARNING", f"NOTIFY_SOCKET: {notify.socket!r}: {error}")
+    if arbiter.master_pid:
+        core.succeed(arbiter.master_pid)
 
 
 def live(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
@@ -415,28 +506,47 @@ def work(
     return life.live()
 
 
-def serve(config: Config, load_app: LoadApp, reread: Reread | None = None) -> int:
+def start_in_background(config: Config, legacy: upgrade.Legacy) -> tuple[int | None, int]:
+    """As `_core.daemonize`; a new master is in the background already, without stderr."""
+    if not config.daemon:
+        return None, -1
+    if legacy.upgraded:
+        return None, os.open(os.devnull, os.O_WRONLY)
+    return _core.daemonize()
+
+
+def serve(
+    config: Config,
+    load_app: LoadApp,
+    reread: Reread | None = None,
+    legacy: upgrade.Legacy | None = None,
+) -> int:
     """Serve with a master and workers until a signal ends it; returns an exit code.
 
     It returns in the workers, too.
     """
-    status_fd = -1
-    if config.daemon:
-        code, status_fd = _core.daemonize()
-        if code is not None:
-            return code
+    if legacy is None:
+        legacy = upgrade.take()
+    code, status_fd = start_in_background(config, legacy)
+    if code is not None:
+        return code
     logs.open(config)
     first = Generation.here(config, load_app)
     logs.line("INFO", f"Starting {PROGRAM} {__version__}")
-    arbiter = Arbiter(first, reread)
+    for warning in legacy.warnings:
+        logs.line("WARNING", warning)
+    if config.daemon and legacy.notify is not None:
+        logs.line("WARNING", "daemon: not for Type=notify: systemd takes it for ended")
+    arbiter = Arbiter(first, reread, legacy)
     arbiter.outcome = Outcome(status_fd)
-    pidfile = pid_file(config.pidfile) if config.pidfile else None
+    if config.pidfile:
+        arbiter.pidfile = pid_file(config.pidfile + arbiter.suffix)
     try:
-        code = supervise(arbiter, pidfile)
+        code = supervise(arbiter)
     finally:
-        if pidfile is not None and os.getpid() == arbiter.master_pid:
-            pidfile.close()
-    if os.getpid() == arbiter.master_pid:
+        if arbiter.pidfile is not None and os.getpid() == arbiter.pid:
+            arbiter.pidfile.close()
+    if os.getpid() == arbiter.pid:
         arbiter.say_goodbye()
         logs.close()
         arbiter.outcome.tell(code)

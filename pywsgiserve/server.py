@@ -249,6 +249,7 @@ NEED_A_MASTER = (
     "on_starting",
     "pidfile",
     "post_fork",
+    "pre_exec",
     "pre_fork",
     "proc_name",
     "timeout",

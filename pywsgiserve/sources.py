@@ -151,11 +151,6 @@ def load(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Loaded
             file.name,
             "found in the directory of the start",
         )
-    if environ.get("LISTEN_PID") == str(os.getpid()):
-        warnings.append(
-            "sockets that systemd hands over (LISTEN_FDS) are not taken by themselves "
-            "yet: bind to fd://3"
-        )
     if idle:
         warnings.append(f"not supported yet, ignored: {', '.join(idle)}")
     return Loaded(Config(**values), origins, tuple(warnings))

@@ -13,6 +13,7 @@
 #include "proc/reap.h"
 #include "proc/signals.h"
 #include "proc/spawn.h"
+#include "proc/upgrade.h"
 
 /* After a SIGABRT, for the worker to say where it was; then SIGKILL. */
 #define ABORT_MS 2000
@@ -44,6 +45,8 @@ pws_master_init(pws_master *m, const pws_master_calls *calls, void *context)
     m->context = context;
     m->news[0] = m->news[1] = m->order_fd = -1;
     m->adopts = getpid() == 1;
+    m->kin.predecessor_fd = -1;
+    pws_systemd_init(&m->systemd);
     if (pipe2(m->news, O_NONBLOCK | O_CLOEXEC) < 0) {
         m->news[0] = m->news[1] = -1;
         return -1;
@@ -66,6 +69,8 @@ pws_master_close(pws_master *m)
     close_fd(&m->news[0]);
     close_fd(&m->news[1]);
     close_fd(&m->order_fd);
+    close_fd(&m->kin.predecessor_fd);
+    pws_systemd_close(&m->systemd);
     pws_workers_close(&m->workers);
 }
 
@@ -125,6 +130,7 @@ stop(pws_master *m, bool quick)
     }
     m->phase = PWS_MASTER_STOPPING;
     if (first) {
+        pws_upgrade_stopping(m);
         m->calls->stopping(m->context);
     }
     retire_all(m, quick ? PWS_ORDER_QUICK : PWS_ORDER_RETIRE,
@@ -188,6 +194,7 @@ pws_master_settle(pws_master *m, bool keep)
         m->workers.generation = m->proven_generation;
     }
     m->calls->settled(m->context, keep);
+    pws_systemd_settled(&m->systemd, keep);
 }
 
 static void
@@ -196,8 +203,14 @@ reload(pws_master *m)
     pws_master_settings settings = m->settings;
 
     pws_master_say(m, PWS_LOG_INFO, "Hang up: Master");
-    if (m->phase == PWS_MASTER_STOPPING ||
-        m->calls->reload(m->context, &settings) < 0) {
+    if (m->phase == PWS_MASTER_STOPPING) {
+        return;
+    }
+    pws_systemd_reloading(&m->systemd);
+    if (m->calls->reload(m->context, &settings) < 0) {
+        if (m->phase != PWS_MASTER_TRYING) {
+            pws_systemd_settled(&m->systemd, false);
+        }
         return;
     }
     if (m->phase == PWS_MASTER_TRYING) {
@@ -226,6 +239,8 @@ next_due_ms(const pws_master *m, int64_t now_ms)
 {
     int64_t due_ms = pws_spawn_missing(m) > 0 ? m->spawn_ms : PWS_NEVER;
 
+    due_ms = earlier(due_ms, pws_systemd_due_ms(&m->systemd));
+    due_ms = earlier(due_ms, pws_upgrade_due_ms(m, now_ms));
     for (unsigned i = 0; i < m->workers.top; i++) {
         const pws_worker *w = &m->workers.all[i];
         const pws_cell *cell = pws_worker_cell(&m->workers, w);
@@ -269,12 +284,13 @@ swallow_news(const pws_master *m)
 static void
 sleep_until_news(pws_master *m, int signals_fd)
 {
-    struct pollfd fds[2] = {{.fd = signals_fd, .events = POLLIN},
-                            {.fd = m->news[0], .events = POLLIN}};
+    struct pollfd fds[3] = {{.fd = signals_fd, .events = POLLIN},
+                            {.fd = m->news[0], .events = POLLIN},
+                            {.fd = m->kin.predecessor_fd, .events = POLLIN}};
     int timeout_ms = sleep_ms(m);
 
     m->calls->let_go(m->context);
-    (void)poll(fds, 2, timeout_ms);
+    (void)poll(fds, 3, timeout_ms);
     m->calls->take_back(m->context);
     pws_signals_swallow();
     swallow_news(m);
@@ -367,6 +383,7 @@ balance(pws_master *m)
     if (m->phase == PWS_MASTER_STARTING && n.serving >= wanted) {
         m->phase = PWS_MASTER_SERVING;
         m->calls->started(m->context);
+        pws_systemd_ready(&m->systemd);
     }
     if (m->phase == PWS_MASTER_TRYING && n.serving >= wanted) {
         pws_master_settle(m, true);
@@ -448,7 +465,7 @@ heed_signals(pws_master *m)
         reopen_logs(m);
     }
     if (came(m, SIGUSR2, "usr2")) {
-        pws_master_say(m, PWS_LOG_WARNING, "USR2 signal ignored: not supported yet");
+        m->kin.wanted = true;
     }
     if (pws_signals_take(SIGWINCH)) { /* each resized terminal sends it */
         pws_master_say(m, PWS_LOG_DEBUG, "SIGWINCH ignored: not supported yet");
@@ -460,8 +477,11 @@ static int
 run(pws_master *m, int signals_fd)
 {
     for (;;) {
-        int code = pws_spawn_all(m);
+        int code = m->kin.wanted ? pws_upgrade_start(m) : 0;
 
+        if (code == 0) {
+            code = pws_spawn_all(m);
+        }
         if (code < 0) {
             return code;
         }
@@ -474,14 +494,18 @@ run(pws_master *m, int signals_fd)
         }
         if (m->phase == PWS_MASTER_STOPPING &&
             pws_workers_count(&m->workers).living == 0) {
+            pws_upgrade_end(m);
             return m->exit_code;
         }
         sleep_until_news(m, signals_fd);
         hear_of_ready_ones(m);
+        pws_upgrade_turn(m);
         pws_reap(m);
         heed_signals(m);
         check_deadlines(m);
         balance(m);
+        pws_systemd_turn(&m->systemd, &m->workers,
+                         m->phase == PWS_MASTER_STOPPING || m->settings.workers == 0);
     }
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "proc/mold.h"
+#include "proc/systemd.h"
 #include "proc/workers.h"
 
 typedef struct {
@@ -48,6 +49,9 @@ typedef struct {
     void (*reopen)(void *context);  /* USR1 */
     void (*started)(void *context); /* the first set of workers is ready */
     void (*stopping)(void *context);
+    /* The new master that USR2 has started; 0: it has ended. */
+    void (*successor)(void *context, pid_t pid);
+    void (*promoted)(void *context); /* the master before this one has ended */
 } pws_master_calls;
 
 typedef enum {
@@ -56,6 +60,14 @@ typedef enum {
     PWS_MASTER_TRYING, /* a new generation boots, the one before goes on */
     PWS_MASTER_STOPPING,
 } pws_master_phase;
+
+/* The masters before and after this one, while they live: see upgrade.h. */
+typedef struct {
+    pid_t predecessor;  /* our parent, whose sockets we share; 0: there is none */
+    int predecessor_fd; /* readable when it has ended; -1: that has to be asked */
+    pid_t successor;    /* our child; 0: there is none */
+    bool wanted;        /* USR2 has come */
+} pws_kin;
 
 typedef struct {
     const pws_master_calls *calls;
@@ -73,6 +85,8 @@ typedef struct {
     bool head_start;   /* the first workers have had it */
     int exit_code;
     const char *reason; /* of the end; NULL: it was asked for */
+    pws_kin kin;
+    pws_systemd systemd;
     /* What a worker of a mold is to have, and the master has open. */
     int sockets[PWS_MOLD_FDS_MAX - 1];
     unsigned socket_count;
@@ -88,10 +102,12 @@ void pws_master_close(pws_master *m);
 
 /* Keep workers alive until a signal ends it. Returns an exit code, or PWS_IS_WORKER in
  * a forked worker and PWS_IS_MOLD in a mold: there all signals are held back, and the
- * master's handlers are gone. 3 or 4: the first workers could not start, and have ended
- * with this code. */
+ * master's handlers are gone. Or PWS_IS_SUCCESSOR in a process that is to execute the
+ * program anew: there all signals are as they are by default. 3 or 4: the first workers
+ * could not start, and have ended with this code. */
 #define PWS_IS_WORKER (-1)
 #define PWS_IS_MOLD (-2)
+#define PWS_IS_SUCCESSOR (-3)
 int pws_master_run(pws_master *m, const pws_master_settings *settings);
 
 /* For reap.c: the first workers cannot start, so all ends with one of these codes,

@@ -6,6 +6,7 @@
 
 #include "proc/signals.h"
 #include "proc/spawn.h"
+#include "proc/upgrade.h"
 
 static void
 log_end(const pws_master *m, const pws_worker *w, int status)
@@ -118,6 +119,7 @@ bury_orphans(pws_master *m)
     int status;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        pws_upgrade_bury(m, pid, status);
         for (unsigned i = 0; i < m->workers.top; i++) {
             pws_worker *w = &m->workers.all[i];
 

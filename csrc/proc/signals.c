@@ -111,6 +111,20 @@ pws_signals_release(const sigset_t *before)
     (void)pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+void
+pws_signals_default(void)
+{
+    const struct sigaction plain = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    pws_signals_close();
+    for (int signum = 1; signum <= SIGRTMAX; signum++) {
+        (void)sigaction(signum, &plain, NULL); /* some cannot be changed */
+    }
+    sigemptyset(&none);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
 const char *
 pws_signals_name(int signum)
 {

@@ -27,6 +27,10 @@ void pws_signals_swallow(void);
 void pws_signals_hold(sigset_t *before);
 void pws_signals_release(const sigset_t *before);
 
+/* In a child that is about to execute another program: all signals as they are by
+ * default, and let through. What this process had is gone. */
+void pws_signals_default(void);
+
 /* "TERM" for SIGTERM; NULL for one that is better told by its number. */
 const char *pws_signals_name(int signum);
 

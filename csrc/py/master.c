@@ -6,6 +6,7 @@
 #include "engine/poller.h"
 #include "proc/mold.h"
 #include "proc/signals.h"
+#include "proc/upgrade.h"
 #include "py/listeners.h"
 
 typedef struct {
@@ -15,7 +16,8 @@ typedef struct {
     PyThreadState *thread; /* while others may run */
     bool open;
     bool running;
-    bool is_mold; /* this process is one */
+    bool is_mold;      /* this process is one */
+    bool is_successor; /* the same, of a new master */
 } master_object;
 
 static void
@@ -183,6 +185,22 @@ stopping(void *context)
     (void)finish(self, PyObject_CallMethod(self->arbiter, "stopping", NULL));
 }
 
+static void
+successor(void *context, pid_t pid)
+{
+    master_object *self = context;
+
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "successor", "i", (int)pid));
+}
+
+static void
+promoted(void *context)
+{
+    master_object *self = context;
+
+    (void)finish(self, PyObject_CallMethod(self->arbiter, "promoted", NULL));
+}
+
 static const pws_master_calls calls = {
     .let_go = let_go,
     .take_back = take_back,
@@ -196,6 +214,8 @@ static const pws_master_calls calls = {
     .reopen = reopen,
     .started = started,
     .stopping = stopping,
+    .successor = successor,
+    .promoted = promoted,
 };
 
 const pws_master *
@@ -278,11 +298,41 @@ run(PyObject *object, PyObject *args)
     }
     self->running = true;
     code = pws_master_run(&self->master, &settings);
-    if (code == PWS_IS_WORKER || code == PWS_IS_MOLD) {
+    if (code < 0) {
         self->is_mold = code == PWS_IS_MOLD;
+        self->is_successor = code == PWS_IS_SUCCESSOR;
         Py_RETURN_NONE;
     }
     return PyLong_FromLong(code);
+}
+
+static PyObject *
+succeed(PyObject *object, PyObject *args)
+{
+    master_object *self = (master_object *)object;
+    int pid;
+
+    if (!PyArg_ParseTuple(args, "i:succeed", &pid)) {
+        return NULL;
+    }
+    pws_upgrade_succeed(&self->master, pid);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+notify(PyObject *object, PyObject *args)
+{
+    master_object *self = (master_object *)object;
+    const char *address;
+    unsigned long long watchdog_usec;
+
+    if (!PyArg_ParseTuple(args, "yK:notify", &address, &watchdog_usec)) {
+        return NULL;
+    }
+    if (pws_systemd_open(&self->master.systemd, address, watchdog_usec) < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
 }
 
 static void
@@ -463,7 +513,12 @@ static PyMethodDef methods[] = {
      "run(workers, timeout, graceful_timeout, preload): keep workers alive. Returns an "
      "exit "
      "code, "
-     "or None in a forked worker or mold, where all signals are blocked."},
+     "or None in a forked worker or mold, where all signals are blocked, and in one "
+     "that is to execute a new master."},
+    {"succeed", succeed, METH_VARARGS,
+     "succeed(pid): before run(), watch our parent, the master that we succeed."},
+    {"notify", notify, METH_VARARGS,
+     "notify(address, watchdog_usec): before run(), tell systemd there how we are."},
     {"hear", hear, METH_O,
      "hear(listeners): in a mold, wait for what the master wants next, and do it: "
      "returns its orders, or None in a worker that was forked, which has the sockets."},
@@ -487,6 +542,12 @@ is_mold(PyObject *object, void *Py_UNUSED(unused))
 }
 
 static PyObject *
+is_successor(PyObject *object, void *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(((master_object *)object)->is_successor);
+}
+
+static PyObject *
 place(PyObject *object, void *Py_UNUSED(unused))
 {
     const pws_master *m = pws_master_of_worker(object);
@@ -497,6 +558,8 @@ place(PyObject *object, void *Py_UNUSED(unused))
 static PyGetSetDef properties[] = {
     {"place", place, NULL, "Of a worker, among PLACES: no other has it.", NULL},
     {"is_mold", is_mold, NULL, "Whether this process is a mold.", NULL},
+    {"is_successor", is_successor, NULL,
+     "Whether this process is to execute a new master.", NULL},
     {"reason", reason, NULL, "Why the workers could not start; else None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

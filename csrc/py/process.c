@@ -53,6 +53,31 @@ close_pidfile(PyObject *object, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
+move_pidfile(PyObject *object, PyObject *args)
+{
+    pidfile_object *self = (pidfile_object *)object;
+    PyObject *path;
+    char why[256];
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "O&:move", PyUnicode_FSConverter, &path)) {
+        return NULL;
+    }
+    if (!self->open) {
+        Py_DECREF(path);
+        PyErr_SetString(PyExc_ValueError, "the file is not ours any more");
+        return NULL;
+    }
+    rc = pws_pidfile_move(&self->file, PyBytes_AS_STRING(path), why, sizeof(why));
+    Py_DECREF(path);
+    if (rc < 0) {
+        PyErr_SetString(PyExc_ValueError, why);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 forget_pidfile(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     pidfile_object *self = (pidfile_object *)object;
@@ -75,6 +100,8 @@ deallocate(PyObject *object)
 }
 
 static PyMethodDef pidfile_methods[] = {
+    {"move", move_pidfile, METH_VARARGS,
+     "move(path): rename it, over a file that no living server holds."},
     {"close", close_pidfile, METH_NOARGS, "close(): remove the file if it is ours."},
     {"forget", forget_pidfile, METH_NOARGS,
      "forget(): in a forked child, leave it to the parent."},
@@ -185,7 +212,7 @@ check_address(PyObject *Py_UNUSED(module), PyObject *object)
 {
     const char *text = PyUnicode_AsUTF8(object);
     pws_address address;
-    char why[256];
+    char why[256], room[PWS_ADDRESS_ROOM];
 
     if (text == NULL) {
         return NULL;
@@ -194,7 +221,10 @@ check_address(PyObject *Py_UNUSED(module), PyObject *object)
         PyErr_Format(PyExc_ValueError, "bind: '%s': %s", text, why);
         return NULL;
     }
-    Py_RETURN_NONE;
+    if (address.inherited_fd >= 0) {
+        return PyUnicode_FromFormat("fd://%d", address.inherited_fd);
+    }
+    return PyUnicode_DecodeFSDefault(pws_address_format(&address, room, sizeof(room)));
 }
 
 PyMethodDef pws_process_methods[] = {
@@ -206,7 +236,8 @@ PyMethodDef pws_process_methods[] = {
      "drop_privileges(uid, gid, groups_of): become another user for good; with the "
      "groups of a user that is named."},
     {"check_address", check_address, METH_O,
-     "check_address(text): ValueError, unless a socket could be bound to that."},
+     "check_address(text): the address as Listeners shows it; ValueError, unless a "
+     "socket could be bound to that."},
     {"set_title", set_title, METH_VARARGS,
      "set_title(name, text): what the process list shows."},
     {NULL, NULL, 0, NULL},

@@ -99,3 +99,21 @@ TEST(signals_have_the_names_of_the_shell)
     CHECK(strcmp(pws_signals_name(SIGSEGV), "SEGV") == 0);
     CHECK(pws_signals_name(SIGRTMIN) == NULL);
 }
+
+TEST(before_another_program_all_is_as_by_default)
+{
+    struct sigaction now;
+    sigset_t held, before;
+
+    CHECK(pws_signals_open() >= 0);
+    CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+    CHECK(signal(SIGRTMIN, SIG_IGN) != SIG_ERR);
+    pws_signals_hold(&before);
+    pws_signals_default();
+    for (int signum = 1; signum <= SIGRTMAX; signum++) {
+        CHECK(sigaction(signum, NULL, &now) < 0 || now.sa_handler == SIG_DFL);
+    }
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &held), 0);
+    CHECK(sigisemptyset(&held));
+    pws_signals_release(&before);
+}

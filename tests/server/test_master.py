@@ -627,10 +627,8 @@ def time_passes(seconds):
 # Signals of no effect yet, and logs
 
 
-def test_usr2_is_said_to_come_later(deploy):
+def test_winch_is_ignored(deploy):
     with deploy() as server:
-        server.process.send_signal(signal.SIGUSR2)
-        server.wait_for(r"\[WARNING\] USR2 signal ignored: not supported yet$")
         server.process.send_signal(signal.SIGWINCH)
 
         assert server.get().status == 200

@@ -367,19 +367,3 @@ def test_a_config_file_that_was_found_is_shown(place):
 
     assert code == 0
     assert re.search(r"^config +=.*gunicorn\.conf\.py  # found in", out, re.MULTILINE)
-
-
-def test_sockets_of_systemd_are_named(place):
-    """LISTEN_PID is ours when the shell becomes us."""
-    words = [sys.executable, "-m", "pywsgiserve", "--check-config", "main:app"]
-    process = subprocess.run(
-        ["sh", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "sh", *words],
-        cwd=place,
-        env=environment({"PYTHONPATH": PACKAGES}),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-    )
-
-    assert process.returncode == 0
-    assert "LISTEN_FDS" in process.stderr
