@@ -51,6 +51,30 @@ is_at(int fd, const char *path)
            here.st_ino == there.st_ino && here.st_dev == there.st_dev;
 }
 
+/* Whether there is such a process; one that is dead and not reaped yet is none. */
+static bool
+is_alive(pid_t number)
+{
+    char name[32], text[512];
+    const char *state;
+    ssize_t n;
+    int fd;
+
+    if (kill(number, 0) < 0 && errno != EPERM) {
+        return false;
+    }
+    snprintf(name, sizeof(name), "/proc/%ld/stat", (long)number);
+    fd = open(name, O_RDONLY | O_CLOEXEC);
+    n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[n > 0 ? n : 0] = '\0';
+    state = strrchr(text, ')'); /* behind the name, which may hold anything */
+    return state == NULL ||
+           (strncmp(state, ") Z", 3) != 0 && strncmp(state, ") X", 3) != 0);
+}
+
 static int
 refuse(pid_t number, char *why, size_t why_room)
 {
@@ -86,7 +110,7 @@ claim(int fd, const char *path, char *why, size_t why_room)
         return 0;
     }
     number = read_number(fd);
-    if (number > 0 && number != getpid() && (kill(number, 0) == 0 || errno == EPERM)) {
+    if (number > 0 && number != getpid() && is_alive(number)) {
         return refuse(number, why, why_room);
     }
     return 1;

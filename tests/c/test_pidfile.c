@@ -93,6 +93,27 @@ TEST(that_of_a_living_process_is_respected)
     remove_dir();
 }
 
+TEST(one_that_is_dead_and_not_reaped_yet_does_not_count)
+{
+    pws_pidfile file;
+    siginfo_t info;
+    char text[32];
+    pid_t child = fork();
+
+    if (child == 0) {
+        _exit(0);
+    }
+    make_dir();
+    CHECK_EQ(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+    snprintf(text, sizeof(text), "%ld\n", (long)child);
+    write_text(text);
+    CHECK_EQ(pws_pidfile_open(&file, path, why, sizeof(why)), 0);
+    CHECK_EQ(number_there(), getpid());
+    pws_pidfile_close(&file);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    remove_dir();
+}
+
 TEST(it_cannot_be_had_twice)
 {
     pws_pidfile file, other;
