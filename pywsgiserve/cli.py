@@ -78,10 +78,10 @@ def check_places(config: Config) -> None:
 
 
 def command(argv: Sequence[str]) -> int:
-    from pywsgiserve import app, logs, master, sources, upgrade
+    from pywsgiserve import app, inheritance, logs, master, sources
     from pywsgiserve.checks import ConfigError
 
-    legacy = upgrade.take()
+    inherited = inheritance.take()
     start = master.Place.here()
 
     def prepare(loaded: Loaded) -> tuple[Config, Callable[[], App]]:
@@ -110,7 +110,7 @@ def command(argv: Sequence[str]) -> int:
             check_places(config)
             load_app()
             return 0
-        return master.serve(config, load_app, reread, legacy)
+        return master.serve(config, load_app, reread, inherited)
     except ConfigError as error:
         raise loaded.blame(error) from None
     except app.AppError as error:

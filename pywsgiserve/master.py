@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pywsgiserve import _core, logs, upgrade
 from pywsgiserve._version import __version__
 from pywsgiserve.checks import ConfigError
-from pywsgiserve.config import Config, is_set
+from pywsgiserve.config import Config
 from pywsgiserve.hooks import Log, Worker
+from pywsgiserve.inheritance import Inheritance, take
 from pywsgiserve.mold import Mold
 from pywsgiserve.server import App, Owner, describe, log_exception, native
 from pywsgiserve.worker import Life
@@ -156,13 +157,14 @@ class Arbiter:
     """The master: what hooks know as `server`, and what decides for `_core.Master`."""
 
     def __init__(
-        self, first: Generation, reread: Reread | None, legacy: upgrade.Legacy
+        self, first: Generation, reread: Reread | None, inheritance: Inheritance
     ) -> None:
         self._generation = first
-        self.legacy = legacy
+        self.inheritance = inheritance
         self.reexec_pid = 0  # The new master that USR2 has started.
-        self.systemd = legacy.by_systemd
+        self.systemd = inheritance.by_systemd
         self.pidfile: _core.Pidfile | None = None
+        self.pid_path = os.path.abspath(first.config.pidfile or "")
         self._before: Generation | None = None  # While another one is tried.
         self._reread = reread
         self._listeners: _core.Listeners | None = None
@@ -171,7 +173,7 @@ class Arbiter:
         self._logs: dict[int, logs.AccessLog] = {}  # By worker's process.
         self.log = Log(logs.line)
         self.pid = os.getpid()
-        self.master_pid = legacy.predecessor  # While that lives.
+        self.master_pid = inheritance.predecessor  # While that lives.
         self.master_name = "Master.2" if self.master_pid else "Master"
         self.num_workers = first.config.workers
         self.worker_age = 0
@@ -204,10 +206,10 @@ class Arbiter:
         return self._generation
 
     def listen(self) -> _core.Listeners:
-        self._listeners = listeners(self._generation, self.legacy.inherited())
+        self._listeners = listeners(self._generation, self.inheritance.inherited())
         self.address = self._listeners.addresses
-        if self.legacy.sockets:
-            say_what_was_inherited(self.cfg, self.legacy, self.address)
+        if self.inheritance.sockets:
+            self.inheritance.say(self.cfg, self.address)
             self._share()
         return self._listeners
 
@@ -336,11 +338,11 @@ class Arbiter:
         self.master_name = "Master"
         self._share()
         self.show_title()
-        if self.pidfile is not None and self.cfg.pidfile is not None:
+        if self.pidfile is not None:
             try:
-                self.pidfile.move(os.path.abspath(self.cfg.pidfile))
+                self.pidfile.move(self.pid_path)
             except ValueError as error:
-                logs.line("ERROR", f"pidfile: {self.cfg.pidfile!r}: {error}")
+                logs.line("ERROR", f"pidfile: {self.pid_path!r}: {error}")
 
     # The ends of a master's life.
 
@@ -388,35 +390,6 @@ def end(arbiter: Arbiter, reason: str | None) -> None:
         logs.line(level, f"Reason: {reason}")
 
 
-def say_what_was_inherited(
-    config: Config, legacy: upgrade.Legacy, addresses: Sequence[str]
-) -> None:
-    """Sockets that are there already stand above `bind`, as Gunicorn has it."""
-    if legacy.by_systemd:
-        names = [name for name in legacy.sockets.values() if name]
-        more = f" ({', '.join(names)})" if names else ""
-        logs.line("INFO", f"Sockets of systemd: {len(legacy.sockets)}{more}")
-    if not is_set("bind", config.bind):
-        return
-    missing = [text for text in config.bind if not is_among(text, addresses)]
-    if missing:
-        logs.line(
-            "WARNING",
-            f"bind: the inherited sockets are used, and not: {', '.join(missing)}",
-        )
-
-
-def is_among(bind: str, addresses: Sequence[str]) -> bool:
-    try:
-        address = _core.check_address(bind)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    host, _, port = address.rpartition(":")
-    if port == "0":
-        return any(there.rpartition(":")[0] == host for there in addresses)
-    return address in addresses
-
-
 def supervise(arbiter: Arbiter) -> int:
     """Start, keep workers alive, end. In a forked worker: be that one."""
     arbiter.call("on_starting")
@@ -434,7 +407,7 @@ def supervise(arbiter: Arbiter) -> int:
             if arbiter.pidfile is not None:
                 arbiter.pidfile.forget()
             if core.is_successor:
-                upgrade.execute(arbiter, arbiter.legacy, sockets)
+                upgrade.execute(arbiter, arbiter.inheritance, sockets)
             return live(arbiter, core, sockets)
         end(arbiter, core.reason)
     finally:
@@ -444,12 +417,12 @@ def supervise(arbiter: Arbiter) -> int:
 
 def tell_core(arbiter: Arbiter, core: _core.Master) -> None:
     """What the one who has started us has to do with."""
-    notify = arbiter.legacy.notify
+    notify = arbiter.inheritance.notify
     if notify is not None:
         try:
-            core.notify(os.fsencode(notify.socket), notify.watchdog_usec)
+            core.notify(os.fsencode(notify.address), notify.watchdog_usec)
         except (OSError, ValueError) as error:
-            logs.line("WARNING", f"NOTIFY_SOCKET: {notify.socket!r}: {error}")
+            logs.line("WARNING", f"NOTIFY_SOCKET: {notify.address!r}: {error}")
     if arbiter.master_pid:
         core.succeed(arbiter.master_pid)
 
@@ -506,11 +479,13 @@ def work(
     return life.live()
 
 
-def start_in_background(config: Config, legacy: upgrade.Legacy) -> tuple[int | None, int]:
+def start_in_background(
+    config: Config, inheritance: Inheritance
+) -> tuple[int | None, int]:
     """As `_core.daemonize`; a new master is in the background already, without stderr."""
     if not config.daemon:
         return None, -1
-    if legacy.upgraded:
+    if inheritance.upgraded:
         return None, os.open(os.devnull, os.O_WRONLY)
     return _core.daemonize()
 
@@ -519,25 +494,25 @@ def serve(
     config: Config,
     load_app: LoadApp,
     reread: Reread | None = None,
-    legacy: upgrade.Legacy | None = None,
+    inheritance: Inheritance | None = None,
 ) -> int:
     """Serve with a master and workers until a signal ends it; returns an exit code.
 
     It returns in the workers, too.
     """
-    if legacy is None:
-        legacy = upgrade.take()
-    code, status_fd = start_in_background(config, legacy)
+    if inheritance is None:
+        inheritance = take()
+    code, status_fd = start_in_background(config, inheritance)
     if code is not None:
         return code
     logs.open(config)
     first = Generation.here(config, load_app)
     logs.line("INFO", f"Starting {PROGRAM} {__version__}")
-    for warning in legacy.warnings:
+    for warning in inheritance.warnings:
         logs.line("WARNING", warning)
-    if config.daemon and legacy.notify is not None:
+    if config.daemon and inheritance.notify is not None:
         logs.line("WARNING", "daemon: not for Type=notify: systemd takes it for ended")
-    arbiter = Arbiter(first, reread, legacy)
+    arbiter = Arbiter(first, reread, inheritance)
     arbiter.outcome = Outcome(status_fd)
     if config.pidfile:
         arbiter.pidfile = pid_file(config.pidfile + arbiter.suffix)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pywsgiserve import _core, logs
+from pywsgiserve import _core, inheritance, logs
 from pywsgiserve._version import __version__
 from pywsgiserve.config import Config, ConfigError, is_set
 from pywsgiserve.hooks import (
@@ -28,6 +28,8 @@ from pywsgiserve.hooks import (
     after_request,
     before_request,
 )
+from pywsgiserve.inheritance import Inheritance
+from pywsgiserve.systemd import Notify
 
 LINE_MAX = 8190
 FIELDS_MAX = 32768
@@ -317,23 +319,69 @@ def end_process(code: int) -> NoReturn:
 
 def serve_here(app: App, config: Config) -> None:
     """Bind, serve until a signal says otherwise, close."""
+    left = inheritance.take()
     logs.open(config)
     access_log = logs.AccessLog(config)
     worker = Worker(1, config, Log(logs.line))
     worker.pid = os.getpid()
     worker.wsgi = app
+    for warning in left.warnings:
+        logs.line("WARNING", warning)
     try:
         if config.post_worker_init is not None:
             config.post_worker_init(worker)
-        serve(app, native(config, access_log.fd, worker=worker), access_log)
+        with telling_systemd(left.notify):
+            settings = native(config, access_log.fd, worker=worker)
+            with inherited_listeners(config, settings, left) as sockets:
+                serve(app, settings, access_log, sockets, left.notify)
     finally:
         access_log.close()
         logs.close()
 
 
-def serve(app: App, config: NativeConfig, access_log: logs.AccessLog) -> None:
+@contextmanager
+def telling_systemd(notify: Notify | None) -> Iterator[None]:
+    if notify is not None and notify.watchdog_usec:
+        logs.line(
+            "WARNING",
+            "WATCHDOG_USEC: one process cannot tell whether it is well, ignored; two "
+            "workers or a timeout give it a master that can",
+        )
     try:
-        server = _core.Server(config, log_exception)
+        yield
+    finally:
+        if notify is not None:
+            notify.tell("STOPPING=1")
+
+
+@contextmanager
+def inherited_listeners(
+    config: Config, settings: NativeConfig, left: Inheritance
+) -> Iterator[_core.Listeners | None]:
+    """The sockets that are there already; None: they are still to be opened."""
+    if not left.sockets:
+        yield None
+        return
+    try:
+        sockets = _core.Listeners(settings, left.inherited())
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    try:
+        left.say(config, sockets.addresses)
+        yield sockets
+    finally:
+        sockets.close()
+
+
+def serve(
+    app: App,
+    config: NativeConfig,
+    access_log: logs.AccessLog,
+    sockets: _core.Listeners | None,
+    notify: Notify | None,
+) -> None:
+    try:
+        server = _core.Server(config, log_exception, sockets)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     running.append(server)
@@ -341,6 +389,8 @@ def serve(app: App, config: NativeConfig, access_log: logs.AccessLog) -> None:
         with stopping_signals(server, access_log):
             where = ",".join(describe(address) for address in server.addresses)
             logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
+            if notify is not None:
+                notify.tell("READY=1\nSTATUS=Serving")
             server.serve(app)
         logs.line("INFO", "Shutting down")
     finally:

@@ -7,9 +7,11 @@ is for one process, and not for its children.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
+from pywsgiserve import logs
 from pywsgiserve.checks import ConfigError
 
 FIRST_FD = 3
@@ -26,16 +28,28 @@ def number(text: str | None) -> int:
 class Notify:
     """Whom to tell how the service is, and within which time at least once."""
 
-    socket: str
+    address: str
     watchdog_usec: int = 0  # 0: it need not be told.
 
     def environment(self, pid: int) -> dict[str, str]:
         """For the process `pid`, which is to notify in our place."""
-        found = {"NOTIFY_SOCKET": self.socket}
+        found = {"NOTIFY_SOCKET": self.address}
         if self.watchdog_usec:
             found["WATCHDOG_USEC"] = str(self.watchdog_usec)
             found["WATCHDOG_PID"] = str(pid)
         return found
+
+    def tell(self, text: str) -> None:
+        """For one process without a master, whose core does it (csrc/proc/systemd.c)."""
+        address = self.address
+        if address.startswith("@"):
+            address = "\0" + address[1:]
+        flags = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        try:
+            with socket.socket(socket.AF_UNIX, flags) as sender:
+                sender.sendto(text.encode(), os.fsencode(address))
+        except OSError as error:
+            logs.line("WARNING", f"NOTIFY_SOCKET: {self.address!r}: {error}")
 
 
 def take(environ: MutableMapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
@@ -44,12 +58,12 @@ def take(environ: MutableMapping[str, str], names: tuple[str, ...]) -> dict[str,
 
 def take_notify(environ: MutableMapping[str, str]) -> Notify | None:
     given = take(environ, NOTIFY)
-    socket = given.get("NOTIFY_SOCKET", "")
-    if not socket:
+    address = given.get("NOTIFY_SOCKET", "")
+    if not address:
         return None
     for_us = given.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
     watchdog = number(given.get("WATCHDOG_USEC"))
-    return Notify(socket, watchdog if for_us and watchdog > 0 else 0)
+    return Notify(address, watchdog if for_us and watchdog > 0 else 0)
 
 
 def take_sockets(environ: MutableMapping[str, str]) -> dict[int, str]:

@@ -1,125 +1,32 @@
 """USR2: the program is executed anew beside the one that runs, and takes its place.
 
-The protocol is Gunicorn's. The new master finds in its environment who the old one is
-(GUNICORN_PID) and the sockets to go on with (GUNICORN_FD; LISTEN_FDS where they are
-systemd's). What is ours: PYWSGISERVE_FILES says which files of Unix sockets the last one
-of the two is to remove.
+The protocol is Gunicorn's; inheritance.py is the other side of it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-import stat
 import sys
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from pywsgiserve import START, _core, logs, systemd
 from pywsgiserve.checks import ConfigError
+from pywsgiserve.inheritance import OURS, Inheritance
 from pywsgiserve.server import log_exception
 
-OURS = ("GUNICORN_PID", "GUNICORN_FD", "PYWSGISERVE_FILES")
-FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
-# Path, device and inode of a socket's file.
-File = tuple[bytes, int, int]
-
-
-@dataclass(frozen=True)
-class Legacy:
-    """What the process that has started this one has left to it."""
-
-    predecessor: int = 0  # The master that has executed us, and lives; 0: none has.
-    upgraded: bool = False  # A master has executed us, which may have ended since.
-    sockets: Mapping[int, str] = field(default_factory=dict)  # And systemd's names.
-    files: Mapping[int, File] = field(default_factory=dict)
-    by_systemd: bool = False
-    notify: systemd.Notify | None = None
-    warnings: tuple[str, ...] = ()
-
-    def inherited(self) -> list[tuple[int, bytes | None, int, int]]:
-        """As `_core.Listeners` takes them, each one looked at."""
-        for fd in self.sockets:
-            why = why_not(fd)
-            if why:
-                origin = "LISTEN_FDS" if self.by_systemd else "GUNICORN_FD"
-                raise ConfigError(f"bind: descriptor {fd} (from {origin}): {why}")
-        return [(fd, *self.files.get(fd, (None, 0, 0))) for fd in self.sockets]
-
-
-def why_not(fd: int) -> str:
-    """What keeps us from accepting connections there; "" when nothing does."""
-    try:
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            return "it is no socket"
-        found = socket.socket(fileno=fd)
-    except OSError as error:
-        return error.strerror or str(error)
-    try:
-        if found.family not in FAMILIES or found.type != socket.SOCK_STREAM:
-            return "it is no TCP or Unix stream socket"
-        if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return "it does not listen"
-    finally:
-        found.detach()
-    return ""
-
-
-def read_files(text: str) -> dict[int, File]:
-    """Nothing, when somebody else has written it."""
-    try:
-        return {
-            int(fd): (os.fsencode(path), int(device), int(inode))
-            for fd, path, device, inode in json.loads(text or "[]")
-        }
-    except (TypeError, ValueError):
-        return {}
-
-
-def take(environ: MutableMapping[str, str] = os.environ) -> Legacy:
-    """Read and remove what is there for this process; `ConfigError` when it cannot be."""
-    given = systemd.take(environ, OURS)
-    notify = systemd.take_notify(environ)
-    sockets = systemd.take_sockets(environ)
-    by_systemd = bool(sockets)
-    parent = systemd.number(given.get("GUNICORN_PID"))
-    words = [word for word in given.get("GUNICORN_FD", "").split(",") if word]
-    fds = [systemd.number(word) for word in words]
-    is_child = parent == os.getppid()
-    warnings = []
-    if not is_child and any(fd < 0 or why_not(fd) for fd in fds):
-        # An app of Gunicorn has started us, whose environment we have got.
-        warnings.append(f"GUNICORN_FD={','.join(words)} is for another process, ignored")
-        fds = []
-    if -1 in fds:
-        raise ConfigError(f"bind: GUNICORN_FD: got {','.join(words)!r}")
-    upgraded = is_child or bool(fds)
-    return Legacy(
-        predecessor=parent if is_child else 0,
-        upgraded=upgraded,
-        sockets=sockets or dict.fromkeys(fds, ""),
-        files=read_files(given.get("PYWSGISERVE_FILES", "")) if upgraded else {},
-        by_systemd=by_systemd,
-        notify=notify,
-        warnings=tuple(warnings),
-    )
-
-
-# In the master that is succeeded
-
-
-def environment(legacy: Legacy, listeners: _core.Listeners, parent: int) -> dict[str, str]:
+def environment(
+    inheritance: Inheritance, listeners: _core.Listeners, parent: int
+) -> dict[str, str]:
     """For the program that this process is about to execute."""
     ours = {*OURS, *systemd.SOCKETS, *systemd.NOTIFY}
     environ = {name: value for name, value in START.environ.items() if name not in ours}
     environ["GUNICORN_PID"] = str(parent)
     open_ones = listeners.inheritable
     as_systemd = None
-    if legacy.by_systemd:
-        names = legacy.sockets
+    if inheritance.by_systemd:
+        names = inheritance.sockets
         as_systemd = systemd.sockets_environment(
             {item[0]: names.get(item[0], "") for item in open_ones}
         )
@@ -133,8 +40,8 @@ def environment(legacy: Legacy, listeners: _core.Listeners, parent: int) -> dict
     ]
     if files:
         environ["PYWSGISERVE_FILES"] = json.dumps(files)
-    if legacy.notify is not None:
-        environ.update(legacy.notify.environment(os.getpid()))
+    if inheritance.notify is not None:
+        environ.update(inheritance.notify.environment(os.getpid()))
     return environ
 
 
@@ -154,7 +61,9 @@ def say_it_in_the_log() -> None:
         os.close(fd)
 
 
-def execute(server: Any, legacy: Legacy, listeners: _core.Listeners) -> NoReturn:
+def execute(
+    server: Any, inheritance: Inheritance, listeners: _core.Listeners
+) -> NoReturn:
     """In a child of the master `server`: become its successor."""
     try:
         try:
@@ -164,7 +73,7 @@ def execute(server: Any, legacy: Legacy, listeners: _core.Listeners) -> NoReturn
             log_exception("Exception in pre_exec hook", error)
             return  # type: ignore[misc]  # It ends below.
         words = command()
-        environ = environment(legacy, listeners, server.pid)
+        environ = environment(inheritance, listeners, server.pid)
         if server.cfg.daemon:
             say_it_in_the_log()
         os.chdir(START.directory)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.client import Malformed, Truncated
 from tests.process import (
+    DISASTERS,
     READY,
     ROOT,
     START_S,
@@ -101,6 +102,8 @@ class Dance:
             if parent_of(pid):
                 os.kill(pid, signal.SIGTERM)
                 assert wait_for_end(pid, STOP_S) or kind, self.server.stderr
+        for sign in () if kind else DISASTERS:
+            assert sign not in self.server.stderr
 
     def begin(self):
         """Send USR2 to the last master; returns the process that it has started."""
@@ -497,6 +500,24 @@ def test_inherited_sockets_stand_above_bind(deploy, place):
             r"unix:socket "
         )
         assert f"[{new}] [WARNING]" not in server.stderr
+
+
+def test_a_descriptor_that_is_bound_to_is_inherited_like_others(place):
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        bind = f"fd://{ours.fileno()}"
+        server = Inheriting(
+            "main:app", "-b", bind, cwd=place, fds=[ours.fileno()]
+        )  # fmt: skip
+        try:
+            with Dance(server) as dance:
+                server.wait_until_ready()
+                new = dance.usr2()
+                dance.end(server.pid)
+                dance.promoted(new)
+                assert server.get().status == 200
+                assert "[WARNING]" not in server.stderr
+        finally:
+            server.finish(killed=True)
 
 
 def test_an_address_that_was_changed_is_named(deploy, place):
