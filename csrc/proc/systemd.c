@@ -300,26 +300,25 @@ pws_systemd_turn(pws_systemd *s, const pws_workers *workers, bool excused)
         return;
     }
     now_ms = pws_clock_now_ms();
-    if (s->retry_ms <= now_ms && !send_unsent(s)) {
+    if (s->unsent_count > 0 && (s->retry_ms > now_ms || !send_unsent(s))) {
         return; /* nothing of this would get through either */
     }
     n = count(workers);
     if (s->watchdog_due_ms <= now_ms) {
         tell_of_life(s, excused || n.busy + n.idle > 0, now_ms);
     }
-    if (s->unsent_count == 0) {
-        tell_status(s, n, now_ms);
-    }
+    tell_status(s, n, now_ms);
 }
 
 int64_t
 pws_systemd_due_ms(const pws_systemd *s)
 {
-    int64_t due_ms = s->retry_ms;
-
     if (!speaks(s)) {
         return PWS_NEVER;
     }
-    due_ms = due_ms < s->watchdog_due_ms ? due_ms : s->watchdog_due_ms;
-    return due_ms < s->status_due_ms ? due_ms : s->status_due_ms;
+    if (s->unsent_count > 0) {
+        return s->retry_ms; /* nothing else would get through */
+    }
+    return s->watchdog_due_ms < s->status_due_ms ? s->watchdog_due_ms
+                                                 : s->status_due_ms;
 }

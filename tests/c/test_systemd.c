@@ -345,6 +345,10 @@ TEST(a_manager_that_is_held_up_hears_what_matters_later)
     pws_systemd_reloading(&systemd);
     turn();
     CHECK(pws_systemd_due_ms(&systemd) <= pws_clock_now_ms() + 1000);
+    CHECK(pws_systemd_due_ms(&systemd) >= systemd.retry_ms); /* it does not spin */
+    systemd.retry_ms = 0;
+    turn();
+    CHECK(pws_systemd_due_ms(&systemd) > pws_clock_now_ms());
     for (; n > 0; n--) {
         CHECK_HEARD("x");
     }
