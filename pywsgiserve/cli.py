@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,14 @@ def command(argv: Sequence[str]) -> int:
         return 1 if checking else error.exit_code
 
 
+def heed_signals_as_the_first_process() -> None:
+    """The kernel drops signals to PID 1 that have no handler: a start in a container
+    can be stopped, too. The master has handlers of its own."""
+    if os.getpid() == 1:
+        for signum in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(signum, lambda number, frame: sys.exit(128 + number))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; what is wrong is said on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -128,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pywsgiserve import arguments
     from pywsgiserve.checks import ConfigError, UsageError
 
+    heed_signals_as_the_first_process()
     try:
         return command(words)
     except UsageError as error:

@@ -463,21 +463,20 @@ def test_a_way_back_leaves_the_main_process_as_it_was(deploy, manager):
 # The first process of a container
 
 
-@pytest.mark.skipif(
+FIRST = ("unshare", "--pid", "--mount-proc", "--fork", "--kill-child")
+can_be_first = pytest.mark.skipif(
     os.geteuid() != 0 or SANITIZED,
     reason="needs root; the leak checker does not work in a first process",
 )
+
+
+@can_be_first
 @pytest.mark.parametrize(
     "signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=str
 )
 def test_as_the_first_process_it_heeds_signals(place, signum):
     """The kernel drops signals to PID 1 that have no handler."""
-    server = Deployed(
-        "main:app",
-        *BIND,
-        cwd=place,
-        prefix=("unshare", "--pid", "--mount-proc", "--fork", "--kill-child"),
-    )
+    server = Deployed("main:app", *BIND, cwd=place, prefix=FIRST)
     try:
         server.addresses = [server.wait_for(LISTENING.pattern, START_S)[2]]
         server.wait_for(READY, START_S)
@@ -487,9 +486,26 @@ def test_as_the_first_process_it_heeds_signals(place, signum):
         os.kill(master, signal.SIGUSR1)
         server.wait_for("Handling signal: usr1")
         os.kill(master, signal.SIGTTIN)
-        wait_until(lambda: len(children(master)) == 2)
+        server.wait_for(r"(?s)(Booting worker with pid: .*){3}")
         assert server.get().status == 200
         os.kill(master, signum)
         assert server.wait() == 0
+    finally:
+        server.finish(killed=True)
+
+
+@can_be_first
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT], ids=str)
+def test_as_the_first_process_it_can_be_stopped_while_it_starts(place, signum):
+    os.mkfifo(place / "gate")
+    (place / "gunicorn.conf.py").write_text(
+        "import sys\nprint('here', file=sys.stderr, flush=True)\nopen('gate').read()\n"
+    )
+    server = Deployed("main:app", *BIND, cwd=place, prefix=FIRST)
+    try:
+        server.wait_for("here", START_S)
+        (master,) = children(server.pid)
+        os.kill(master, signum)
+        assert server.wait() == 128 + signum
     finally:
         server.finish(killed=True)
