@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/passing.h"
+
 /* What travels beside the descriptors. */
 typedef struct {
     uint32_t cell, number;
@@ -26,59 +28,27 @@ pws_mold_connect(int ends[2])
 int
 pws_mold_ask(int fd, const pws_mold_request *request)
 {
-    _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(request->fds))];
     letter text = {request->cell, request->number};
-    struct iovec part = {&text, sizeof(text)};
-    size_t size = request->fd_count * sizeof(int);
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = room,
-                             .msg_controllen = CMSG_SPACE(size)};
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    ssize_t n;
+    int fds[PWS_MOLD_FDS_MAX];
+    const pws_parcel parcel = {
+        .text = &text, .size = sizeof(text), .fds = fds, .count = request->fd_count};
 
-    memset(room, 0, sizeof(room));
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(size);
-    memcpy(CMSG_DATA(head), request->fds, size);
-    do {
-        n = sendmsg(fd, &message, MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
-    return n < 0 ? -1 : 0;
-}
-
-static void
-take_descriptors(struct msghdr *message, pws_mold_request *request)
-{
-    const struct cmsghdr *head = CMSG_FIRSTHDR(message);
-
-    request->fd_count = 0;
-    if (head != NULL && head->cmsg_type == SCM_RIGHTS) {
-        size_t size = head->cmsg_len - CMSG_LEN(0);
-
-        memcpy(request->fds, CMSG_DATA(head), size);
-        request->fd_count = (uint32_t)(size / sizeof(int));
-    }
+    memcpy(fds, request->fds, request->fd_count * sizeof(int));
+    return pws_pass_send(fd, &parcel);
 }
 
 int
 pws_mold_hear(int fd, pws_mold_request *request)
 {
-    _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(request->fds))];
     letter text = {0, 0};
-    struct iovec part = {&text, sizeof(text)};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = room,
-                             .msg_controllen = sizeof(room)};
-    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    pws_parcel parcel = {.text = &text, .size = sizeof(text), .fds = request->fds};
+    ssize_t n = pws_pass_receive(fd, &parcel);
     unsigned char order;
 
     if (n <= 0) {
         return (int)n;
     }
-    take_descriptors(&message, request);
+    request->fd_count = parcel.count;
     memcpy(&order, &text, 1);
     request->order = n == 1 ? order : 0;
     request->cell = text.cell;

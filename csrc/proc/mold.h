@@ -11,8 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The order pipe and the sockets; the kernel's own limit is 253. */
-#define PWS_MOLD_FDS_MAX 128
+#include "base/passing.h"
+
+/* The order channel and the sockets. */
+#define PWS_MOLD_FDS_MAX PWS_PASS_MAX
 
 typedef struct {
     uint32_t cell;

@@ -37,7 +37,7 @@ SOCKET_IO_ELSEWHERE = {
     # file: (call, ...), each with the reason why it is no client's bytes
     "base/sink.c": ("send",),  # Where stderr is a socket: MSG_DONTWAIT.
     "proc/systemd.c": ("sendto", "sendmsg"),  # The notification to systemd.
-    "proc/mold.c": ("sendmsg", "recvmsg"),  # Descriptors from a master to its mold.
+    "base/passing.c": ("sendmsg", "recvmsg"),  # Descriptors from a master to others.
 }
 
 # What 3.12 to 3.14 removed and what 3.15 will.
