@@ -1,6 +1,7 @@
 #include "engine/accept.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -99,15 +100,24 @@ is_full(const pws_engine *e)
 }
 
 int
+pws_accept_watch(pws_engine *e, pws_listener *l)
+{
+    if (watch(e, l) < 0) {
+        return -1;
+    }
+    l->polled = true;
+    return 0;
+}
+
+int
 pws_accept_start(pws_engine *e)
 {
     for (unsigned i = 0; i < e->listener_count; i++) {
         pws_listener *l = &e->listeners[i];
 
-        if (!l->polled && watch(e, l) < 0) {
+        if (l->fd >= 0 && !l->polled && pws_accept_watch(e, l) < 0) {
             return -1;
         }
-        l->polled = true;
     }
     e->accepting = true;
     e->accept_again_ms = PWS_NEVER;
@@ -115,9 +125,9 @@ pws_accept_start(pws_engine *e)
 }
 
 void
-pws_accept_stop(pws_engine *e, bool all)
+pws_accept_stop(pws_engine *e)
 {
-    uint32_t spare = all ? e->slot_count : PWS_ACCEPT_SLACK;
+    uint32_t spare = PWS_ACCEPT_SLACK;
 
     e->accepting = false;
     for (unsigned i = 0; i < e->listener_count; i++) {
@@ -133,6 +143,75 @@ pws_accept_stop(pws_engine *e, bool all)
     }
 }
 
+/* Asks the kernel, as accept() fails for want of descriptors before it looks. */
+static bool
+somebody_waits(const pws_listener *l)
+{
+    struct pollfd p = {.fd = l->fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) != 0;
+}
+
+bool
+pws_accept_empty(pws_engine *e, pws_listener *l)
+{
+    int rc = 1;
+
+    if (l->polled) {
+        pws_poller_remove(&e->poller, l->fd);
+        l->polled = false;
+    }
+    while (rc == 1 && e->free_count > 0) {
+        rc = accept_one(e, l);
+    }
+    return rc == 0 || !somebody_waits(l);
+}
+
+void
+pws_accept_end(pws_engine *e)
+{
+    e->accepting = false;
+    e->accept_again_ms = PWS_NEVER;
+    e->unclosed = 0;
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        pws_listener *l = &e->listeners[i];
+
+        if (l->fd < 0) {
+            continue;
+        }
+        if (pws_accept_empty(e, l)) {
+            pws_listener_close(l);
+        }
+        else {
+            e->unclosed++;
+        }
+    }
+    if (e->unclosed > 0 && e->free_count > 0) { /* else the next free place is a sign */
+        e->accept_again_ms = e->clock.now_ms + ACCEPT_PAUSE_MS;
+    }
+}
+
+/* Put it at the end of the kernel's queue of waiters. */
+static void
+requeue(pws_engine *e, pws_listener *l)
+{
+    pws_poller_remove(&e->poller, l->fd);
+    l->polled = watch(e, l) == 0;
+    if (!l->polled) {
+        pause_accepting(e);
+    }
+}
+
+void
+pws_accept_look(pws_engine *e)
+{
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        if (e->listeners[i].polled) {
+            requeue(e, &e->listeners[i]);
+        }
+    }
+}
+
 void
 pws_accept_event(pws_engine *e, uint64_t key)
 {
@@ -143,7 +222,7 @@ pws_accept_event(pws_engine *e, uint64_t key)
         return;
     }
     if (is_full(e) && pws_evict_for_slot(e) == 0) {
-        pws_accept_stop(e, false);
+        pws_accept_stop(e);
         pause_accepting(e);
         return;
     }
@@ -157,17 +236,13 @@ pws_accept_event(pws_engine *e, uint64_t key)
                             "accept: %s (fd %d); trying again", strerror(errno), l->fd);
         }
         e->accept_failing = true;
-        pws_accept_stop(e, false);
+        pws_accept_stop(e);
         pause_accepting(e);
         return;
     }
     e->accept_failing = false;
     if (rc == 1 && ++l->accepted % ACCEPTS_A_TURN == 0 && e->config->shared_listeners) {
-        pws_poller_remove(&e->poller, l->fd);
-        l->polled = watch(e, l) == 0;
-        if (!l->polled) {
-            pause_accepting(e);
-        }
+        requeue(e, l);
     }
 }
 
@@ -175,6 +250,14 @@ void
 pws_accept_again(pws_engine *e)
 {
     if (e->accepting) {
+        return;
+    }
+    if (e->drained) {
+        if (e->unclosed > 0 && e->free_count > 0 &&
+            (e->accept_again_ms == PWS_NEVER ||
+             e->clock.now_ms >= e->accept_again_ms)) {
+            pws_accept_end(e);
+        }
         return;
     }
     if (atomic_load_explicit(&e->draining, memory_order_relaxed)) {

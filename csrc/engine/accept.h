@@ -19,9 +19,23 @@
 /* Put all listeners into the set. Returns 0 or -1 with errno. */
 int pws_accept_start(pws_engine *e);
 
-/* Take them out, then accept what waits. `all`: until none waits; else within the
- * slack. */
-void pws_accept_stop(pws_engine *e, bool all);
+/* A pause: take them out, then accept what waits, within the slack. */
+void pws_accept_stop(pws_engine *e);
+
+/* Put one into the set, once it is among the engine's. Returns 0 or -1 with errno. */
+int pws_accept_watch(pws_engine *e, pws_listener *l);
+
+/* Take one out for good, then accept what waits. Returns whether nobody waits any more;
+ * else there is no room, or accepting fails: try again later. */
+bool pws_accept_empty(pws_engine *e, pws_listener *l);
+
+/* A drain: empty and close each listener that is open. Those that could not be emptied
+ * stay open for another try (pws_accept_again). */
+void pws_accept_end(pws_engine *e);
+
+/* Put all at the end of the kernel's queue of waiters, and so find out whether somebody
+ * waits there. */
+void pws_accept_look(pws_engine *e);
 
 /* The poller saw a listener. */
 void pws_accept_event(pws_engine *e, uint64_t key);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "engine/accept.h"
 #include "engine/engine_queue.h"
+#include "engine/lent.h"
 
 /* All spool files of an engine, all responses in memory, and all bodies in memory, in
  * bytes. */
@@ -62,7 +63,7 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
     memset(e, 0, sizeof(*e));
     e->config = config;
     e->listeners = listeners;
-    e->listener_count = count;
+    e->listener_count = e->own_listeners = e->listener_room = count;
     e->accept_again_ms = PWS_NEVER;
     for (unsigned i = 0; i < count; i++) {
         listeners[i].polled = false;
@@ -272,6 +273,7 @@ fetch_batch(pws_engine *e, int timeout_ms)
     }
     update_clock(e);
     pws_hold_begin_batch(&e->hold);
+    pws_lent_heed(e);
     accept_batch(e);
     run_timers(e);
     resume_ready(e);
@@ -437,10 +439,7 @@ pws_engine_drain(pws_engine *e)
     }
     e->drained = true;
     update_clock(e);
-    pws_accept_stop(e, true);
-    for (unsigned i = 0; i < e->listener_count; i++) {
-        pws_listener_close(&e->listeners[i]);
-    }
+    pws_accept_end(e);
     for (uint32_t i = 0; i < e->slot_count; i++) {
         if (e->slots[i].conn != NULL) {
             pws_conn_hurry(e, e->slots[i].conn);
@@ -493,6 +492,7 @@ pws_engine_close(pws_engine *e)
     }
     resume_ready(e);
     free_dead(e);
+    pws_lent_close(e);
     for (unsigned i = 0; i < e->listener_count; i++) {
         e->listeners[i].polled = false;
     }

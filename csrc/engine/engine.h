@@ -63,6 +63,9 @@ struct pws_engine {
     uint32_t slot_count, free_count;
     pws_listener *listeners;
     unsigned listener_count;
+    unsigned own_listeners;  /* the first ones; the others are lent: see lent.h */
+    unsigned listener_room;  /* of the array: set it to more for some to be lent */
+    unsigned unclosed;       /* listeners that a drain could not empty yet */
     bool accepting;          /* the listeners are in the poller's set */
     bool abandoned;          /* this process is a forked child of the one that serves */
     _Atomic bool draining;   /* every response closes */
@@ -138,9 +141,10 @@ pws_engine_announce_drain(pws_engine *e)
 }
 
 /* Stop accepting: what is in the kernel's queue is taken first, then the listeners are
- * closed, so that new clients are refused or reach another process. Each response says
- * close; idle connections are closed after a few seconds, since a request may be on its
- * way. */
+ * closed, so that new clients are refused or reach another process. (One whose queue is
+ * longer than there is room is closed when the rest of it has been taken.) Each
+ * response says close; idle connections are closed after a few seconds, since a request
+ * may be on its way. */
 void pws_engine_drain(pws_engine *e);
 
 /* In a forked child: close its copies of all descriptors, without a word to the
@@ -159,7 +163,8 @@ pws_engine_open(const pws_engine *e)
 static inline bool
 pws_engine_is_drained(const pws_engine *e)
 {
-    return e->drained && pws_engine_open(e) == 0 && e->queue_first == NULL;
+    return e->drained && e->unclosed == 0 && pws_engine_open(e) == 0 &&
+           e->queue_first == NULL;
 }
 
 /* Segments whose objects can be let go of: see output.h. */

@@ -23,6 +23,7 @@ static int
 read_own_address(pws_listener *listener)
 {
     listener->address.len = sizeof(listener->address.sa);
+    listener->address.inherited_fd = -1;
     return getsockname(listener->fd, &listener->address.sa.any, &listener->address.len);
 }
 
@@ -231,6 +232,16 @@ pws_listener_open(pws_listener *listener, const pws_address *address,
         pws_listener_close(listener);
     }
     return rc;
+}
+
+bool
+pws_listener_can_share(const pws_listener *listener)
+{
+    int on = 0;
+    socklen_t len = sizeof(on);
+
+    return !pws_listener_is_unix(listener) &&
+           getsockopt(listener->fd, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0 && on;
 }
 
 static bool

@@ -10,9 +10,12 @@
 
 #include "engine/address.h"
 
+#define PWS_EVERY_SLOT (~0u)
+
 typedef struct {
     int fd;
-    unsigned index;      /* among the listeners of its server */
+    unsigned index;      /* among the addresses of its server */
+    unsigned slot;       /* whose worker polls it; PWS_EVERY_SLOT: they all do */
     unsigned accepted;   /* since it was last put at the end of the kernel's queue */
     bool polled;         /* it is in the poller's set */
     pws_address address; /* as the kernel says, so with the real port */
@@ -48,6 +51,9 @@ void pws_listener_leave(pws_listener *listener);
  * `path`, if it is the one with that inode. The socket is shared then. */
 void pws_listener_inherit_file(pws_listener *listener, const char *path, dev_t device,
                                ino_t inode);
+
+/* Whether more sockets can be opened beside it at its address. */
+bool pws_listener_can_share(const pws_listener *listener);
 
 static inline bool
 pws_listener_is_unix(const pws_listener *listener)

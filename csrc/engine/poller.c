@@ -97,11 +97,16 @@ swallow(int fd)
 static void
 read_letters(pws_poller *poller)
 {
-    unsigned char bytes[16];
-    ssize_t n = read(poller->letter_fd, bytes, sizeof(bytes));
+    unsigned char bytes[16] = {0};
+    pws_parcel parcel = {.text = bytes, .size = sizeof(bytes), .fds = poller->passed};
+    ssize_t n = pws_pass_receive(poller->letter_fd, &parcel);
 
     for (ssize_t i = 0; i < n; i++) {
         poller->letters |= bytes[i];
+    }
+    poller->passed_count = parcel.count;
+    if (parcel.lost) {
+        poller->letters |= PWS_LETTER_LOST;
     }
     if (n == 0) {
         poller->letters |= PWS_LETTER_END;

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/passing.h"
+
 enum {
     PWS_READABLE = 1,
     PWS_WRITABLE = 2,
@@ -29,9 +31,11 @@ typedef struct {
     int wake_fd;   /* eventfd: pws_poller_wake */
     int timer_fd;  /* timerfd: hosted mode only, else -1 */
     int pipe_fd;   /* read end of a pipe that ends the wait too, not owned; -1: none */
-    int letter_fd; /* read end of a pipe of letters, not owned; -1: none */
-    unsigned letters; /* all that have come and nobody has taken */
-    bool woken;       /* the last wait was ended by a wake, a pipe or a signal */
+    int letter_fd; /* our end of a socket of letters, not owned; -1: none */
+    unsigned letters;         /* all that have come and nobody has taken */
+    int passed[PWS_PASS_MAX]; /* descriptors that came along, for who polls to take */
+    unsigned passed_count;
+    bool woken; /* the last wait was ended by a wake, a pipe or a signal */
     pws_event events[PWS_BATCH];
     int count;
 } pws_poller;
@@ -55,10 +59,12 @@ void pws_poller_remove(pws_poller *poller, int fd);
  * thrown away. Returns 0, or -1 with errno. */
 int pws_poller_add_pipe(pws_poller *poller, int fd);
 
-/* Let `fd`, a pipe's non-blocking read end, end waits. Each byte that comes is a set of
- * bits of the reader's choice, added to `letters`; the end of the pipe is a letter too,
- * the last one. Returns 0, or -1 with errno. */
+/* Let `fd`, a non-blocking Unix stream socket, end waits. Each byte that comes is a set
+ * of bits of the reader's choice, added to `letters`; descriptors may come along. The
+ * end of the stream is a letter too, the last one; another says that descriptors came
+ * which could not be had. Returns 0, or -1 with errno. */
 #define PWS_LETTER_END 0x100u
+#define PWS_LETTER_LOST 0x200u
 int pws_poller_add_letters(pws_poller *poller, int fd);
 
 /* Wait up to `timeout_ms` (-1: for ever) and fill `events`. Returns their number; 0

@@ -1,9 +1,9 @@
 #include "proc/workers.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -101,8 +101,10 @@ find_free(pws_workers *workers)
 static int
 connect_worker(pws_worker_kind kind, int ends[2])
 {
-    return kind == PWS_KIND_MOLD ? pws_mold_connect(ends)
-                                 : pipe2(ends, O_NONBLOCK | O_CLOEXEC);
+    return kind == PWS_KIND_MOLD
+               ? pws_mold_connect(ends)
+               : socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+                            ends);
 }
 
 pws_worker *

@@ -18,18 +18,25 @@ attach(pws_lane *lane, pws_lane *to)
     return pws_client_socket_attach(lane->socket, to);
 }
 
+/* One an address: several listeners in a row may have the same. */
 static int
 make_templates(pws_lane *lane)
 {
-    unsigned count = lane->engine->listener_count;
+    unsigned next = 0;
 
-    for (unsigned i = 0; i < count; i++) {
-        Py_XSETREF(lane->templates[i],
-                   pws_environ_template(lane, &lane->engine->listeners[i]));
-        if (lane->templates[i] == NULL) {
+    for (unsigned i = 0; i < lane->engine->own_listeners; i++) {
+        const pws_listener *l = &lane->engine->listeners[i];
+
+        if (l->index != next) {
+            continue;
+        }
+        Py_XSETREF(lane->templates[next], pws_environ_template(lane, l));
+        if (lane->templates[next] == NULL) {
             return -1;
         }
+        next++;
     }
+    lane->template_count = next;
     return 0;
 }
 
@@ -63,8 +70,7 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     lane->module = config->module;
     lane->engine = config->engine;
     lane->wait = wait;
-    lane->templates =
-        PyMem_Calloc(lane->engine->listener_count + 1, sizeof(PyObject *));
+    lane->templates = PyMem_Calloc(lane->engine->own_listeners + 1, sizeof(PyObject *));
     if (lane->templates == NULL) {
         PyErr_NoMemory();
         pws_lane_free(lane);
@@ -124,7 +130,7 @@ pws_lane_free(pws_lane *lane)
     see_others_out(lane);
     Py_CLEAR(lane->context);
     if (lane->templates != NULL) {
-        for (unsigned i = 0; i < lane->engine->listener_count; i++) {
+        for (unsigned i = 0; i < lane->engine->own_listeners; i++) {
             Py_CLEAR(lane->templates[i]);
         }
         PyMem_Free(lane->templates);
@@ -158,7 +164,7 @@ pws_lane_begin(pws_lane *lane, pws_exchange *x)
 static bool
 app_kept_one(const pws_lane *lane)
 {
-    Py_ssize_t in_templates = 1 + (Py_ssize_t)lane->engine->listener_count;
+    Py_ssize_t in_templates = 1 + (Py_ssize_t)lane->template_count;
 
     return Py_REFCNT(lane->start_response) > 1 || Py_REFCNT(lane->write) > 1 ||
            Py_REFCNT(lane->early_hints) > in_templates ||

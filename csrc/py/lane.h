@@ -65,7 +65,8 @@ struct pws_lane {
     pws_module *module;
     pws_engine *engine;
     pws_lane_wait wait;
-    PyObject **templates; /* one a listener */
+    PyObject **templates; /* by the index of a listener */
+    unsigned template_count;
     /* Handed to the app. */
     PyObject *start_response, *write, *early_hints, *input, *socket;
     bool incomplete;   /* an object could not be replaced: try again */

@@ -1,5 +1,5 @@
 /* What ends a wait beside events: wakes, and pipes of two kinds. */
-#include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine/poller.h"
@@ -12,7 +12,7 @@ static void
 open_poller(void)
 {
     CHECK_EQ(pws_poller_init(&poller), 0);
-    CHECK_EQ(pipe2(ends, O_NONBLOCK), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
 }
 
 static void
