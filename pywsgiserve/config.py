@@ -97,7 +97,9 @@ class Config:
         section="Sockets",
         flags=("--reuse-port",),
         action="true",
-        help="Let other servers of the same user listen at the same port (SO_REUSEPORT).",
+        help="""Let other servers of the same user listen at the same port (SO_REUSEPORT),
+        and give each worker a socket of its own there. The kernel spreads connections
+        over them without a look at who is idle.""",
     )
     defer_accept: bool = setting(
         False,

@@ -61,7 +61,7 @@ class Mold:
 
     def _fork_workers(self) -> int | None:
         while True:
-            orders = self.core.hear(self.listeners)
+            orders = self.core.hear()
             if orders is None:
                 return None
             if orders & REOPEN:

@@ -75,6 +75,7 @@ class NativeConfig:
     socket_gid: int
     defer_accept: bool
     reuse_port: bool
+    worker_slots: int
     multiprocess: bool
     max_requests: int
     before_request: BeforeRequest | None
@@ -150,6 +151,7 @@ def native(
         socket_gid=-1 if owner is None else owner[1],
         defer_accept=config.defer_accept,
         reuse_port=config.reuse_port,
+        worker_slots=config.workers,
         multiprocess=config.workers > 1,
         max_requests=0 if worker is None else worker.max_requests,
         before_request=None if worker is None else before_request(worker),

@@ -22,7 +22,7 @@ FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
 ABORTED = 1
 
 # Orders of the master, as csrc/proc/workers.h and csrc/engine/poller.h have them.
-RETIRE, QUICK, REOPEN, GONE = 1, 2, 4, 0x100
+RETIRE, QUICK, REOPEN, GONE, LOST = 1, 2, 4, 0x100, 0x200
 
 # Signals that tell a master something and must not end a worker.
 FOR_MASTERS = (
@@ -209,7 +209,9 @@ class Life:
             logs.line("INFO", f"Parent changed, shutting down: {self.worker}")
         if orders & QUICK:
             self.stop(graceful=False)
-        if orders & (RETIRE | GONE):
+        if orders & LOST:
+            logs.line("ERROR", "A sibling's sockets need a successor of this worker")
+        if orders & (RETIRE | GONE | LOST):
             self.stop(graceful=True)
 
     def reopen_logs(self) -> None:

@@ -11,6 +11,7 @@ pws_cell_assign(pws_cell *cell)
     atomic_store_explicit(&cell->pid, 0, RELAXED);
     atomic_store_explicit(&cell->ready, false, RELAXED);
     atomic_store_explicit(&cell->leaving, false, RELAXED);
+    atomic_store_explicit(&cell->closed, false, RELAXED);
     pws_cell_begin(cell);
 }
 

@@ -21,6 +21,7 @@ typedef struct {
     _Atomic int32_t pid;  /* of a worker that a mold has forked; -1: it could not */
     _Atomic bool ready;   /* the app is loaded, connections are accepted */
     _Atomic bool leaving; /* it has served its share and wants a successor */
+    _Atomic bool closed;  /* it ends, so it accepts no more */
 } pws_cell;
 
 typedef struct {

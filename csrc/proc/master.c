@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "proc/reap.h"
 #include "proc/signals.h"
+#include "proc/slots.h"
 #include "proc/spawn.h"
 #include "proc/upgrade.h"
 
@@ -47,6 +48,8 @@ pws_master_init(pws_master *m, const pws_master_calls *calls, void *context)
     m->adopts = getpid() == 1;
     m->kin.predecessor_fd = -1;
     pws_systemd_init(&m->systemd);
+    m->slots = 1;
+    m->tend_ms = PWS_NEVER;
     if (pipe2(m->news, O_NONBLOCK | O_CLOEXEC) < 0) {
         m->news[0] = m->news[1] = -1;
         return -1;
@@ -241,6 +244,7 @@ next_due_ms(const pws_master *m, int64_t now_ms)
 
     due_ms = earlier(due_ms, pws_systemd_due_ms(&m->systemd));
     due_ms = earlier(due_ms, pws_upgrade_due_ms(m, now_ms));
+    due_ms = earlier(due_ms, m->tend_ms);
     for (unsigned i = 0; i < m->workers.top; i++) {
         const pws_worker *w = &m->workers.all[i];
         const pws_cell *cell = pws_worker_cell(&m->workers, w);
@@ -408,7 +412,7 @@ reopen_logs(pws_master *m)
     m->calls->reopen(m->context);
     for (unsigned i = 0; i < m->workers.top; i++) {
         if (m->workers.all[i].state != PWS_WORKER_NONE) {
-            pws_worker_order(&m->workers.all[i], PWS_ORDER_REOPEN);
+            (void)pws_worker_order(&m->workers.all[i], PWS_ORDER_REOPEN);
         }
     }
 }
@@ -506,6 +510,7 @@ run(pws_master *m, int signals_fd)
         balance(m);
         pws_systemd_turn(&m->systemd, &m->workers,
                          m->phase == PWS_MASTER_STOPPING || m->settings.workers == 0);
+        pws_slots_tend(m);
     }
 }
 

@@ -52,7 +52,15 @@ typedef struct {
     /* The new master that USR2 has started; 0: it has ended. */
     void (*successor)(void *context, pid_t pid);
     void (*promoted)(void *context); /* the master before this one has ended */
+    /* The sockets of a worker slot, by address, or only those that are its own; `fds`
+     * has room for PWS_SLOT_FDS_MAX. Returns how many. */
+    unsigned (*sockets)(void *context, unsigned slot, bool own, int *fds);
+    /* Open sockets for more slots. Returns how many slots there are then. */
+    unsigned (*open_slots)(void *context, unsigned wanted);
 } pws_master_calls;
+
+/* One place in a message is for the worker's order channel. */
+#define PWS_SLOT_FDS_MAX (PWS_MOLD_FDS_MAX - 1)
 
 typedef enum {
     PWS_MASTER_STARTING, /* the first set of workers is not ready yet */
@@ -87,12 +95,13 @@ typedef struct {
     const char *reason; /* of the end; NULL: it was asked for */
     pws_kin kin;
     pws_systemd systemd;
-    /* What a worker of a mold is to have, and the master has open. */
-    int sockets[PWS_MOLD_FDS_MAX - 1];
-    unsigned socket_count;
+    unsigned slots;  /* of workers: see slots.h */
+    bool slots_grow; /* there may be more of them */
+    int64_t tend_ms; /* when a socket that nobody polls is seen to again; PWS_NEVER */
     /* In a worker or a mold: */
     pws_cell *cell;
-    int order_fd;    /* read end, or a mold's end of its socket */
+    unsigned slot;
+    int order_fd;    /* our end of the socket that orders come by */
     sigset_t before; /* the signals that were blocked before the fork */
 } pws_master;
 

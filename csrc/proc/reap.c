@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "engine/lent.h"
 #include "proc/signals.h"
 #include "proc/spawn.h"
 #include "proc/upgrade.h"
@@ -88,6 +89,19 @@ forget_unborn(pws_master *m, unsigned generation)
     }
 }
 
+/* The kernel may have woken the dead one for a connection that it did not accept. */
+static void
+have_siblings_look(const pws_master *m)
+{
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        const pws_worker *w = &m->workers.all[i];
+
+        if (w->state == PWS_WORKER_SERVING && w->kind == PWS_KIND_WORKER) {
+            (void)pws_worker_order(w, PWS_LETTER_LOOK);
+        }
+    }
+}
+
 static void
 bury(pws_master *m, pws_worker *w, int status)
 {
@@ -99,6 +113,9 @@ bury(pws_master *m, pws_worker *w, int status)
     pws_workers_give(w);
     if (w->kind == PWS_KIND_MOLD) {
         forget_unborn(m, w->generation);
+    }
+    else if (served && WIFSIGNALED(status)) {
+        have_siblings_look(m);
     }
     if (!unasked) {
         return;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "proc/signals.h"
+#include "proc/slots.h"
 
 /* Between workers that end as soon as they have begun: doubled each time. */
 #define PAUSE_MS 100
@@ -39,6 +40,7 @@ become(pws_master *m, const pws_worker *w, int order_fd)
     pws_signals_close();
     m->cell = pws_worker_cell(&m->workers, w);
     m->order_fd = order_fd;
+    m->slot = w->slot;
     pws_workers_forget(&m->workers);
     close(m->news[0]);
     m->news[0] = -1;
@@ -49,6 +51,7 @@ become(pws_master *m, const pws_worker *w, int order_fd)
 static pws_worker *
 take_place(pws_master *m, pws_worker_kind kind, int *order_fd)
 {
+    unsigned slot = pws_slots_choose(m);
     pws_worker *w = pws_workers_take(&m->workers, kind, order_fd);
 
     if (w == NULL) {
@@ -58,6 +61,7 @@ take_place(pws_master *m, pws_worker_kind kind, int *order_fd)
     }
     if (kind == PWS_KIND_WORKER) {
         w->number = ++m->last_number;
+        pws_slots_assign(w, slot);
     }
     return w;
 }
@@ -123,7 +127,7 @@ fork_one(pws_master *m, pws_worker_kind kind)
 static void
 ask_mold(pws_master *m, const pws_worker *mold)
 {
-    pws_mold_request request = {.fd_count = 1 + m->socket_count};
+    pws_mold_request request;
     pws_worker *w = take_place(m, PWS_KIND_WORKER, &request.fds[0]);
 
     if (w == NULL) {
@@ -131,7 +135,8 @@ ask_mold(pws_master *m, const pws_worker *mold)
     }
     request.cell = (uint32_t)(w - m->workers.all);
     request.number = w->number;
-    memcpy(request.fds + 1, m->sockets, m->socket_count * sizeof(int));
+    request.fd_count =
+        1 + m->calls->sockets(m->context, w->slot, false, request.fds + 1);
     if (pws_mold_ask(mold->order_fd, &request) < 0) {
         pws_master_say(m, PWS_LOG_ERROR, "asking for a worker: %s", strerror(errno));
         give_back(m, w);

@@ -46,8 +46,8 @@ pws_workers_close(pws_workers *workers)
     workers->top = 0;
 }
 
-static bool
-is_wanted(const pws_workers *workers, const pws_worker *w)
+bool
+pws_worker_is_wanted(const pws_workers *workers, const pws_worker *w)
 {
     const pws_cell *cell = pws_worker_cell(workers, w);
 
@@ -71,7 +71,7 @@ pws_workers_count(const pws_workers *workers)
             w->state == PWS_WORKER_RETIRING) {
             continue;
         }
-        if (!is_wanted(workers, w)) {
+        if (!pws_worker_is_wanted(workers, w)) {
             n.spare += w->state == PWS_WORKER_SERVING;
         }
         else if (w->state == PWS_WORKER_BOOTING) {
@@ -149,10 +149,44 @@ pws_workers_mold(const pws_workers *workers)
     return NULL;
 }
 
+unsigned
+pws_workers_at(const pws_workers *workers, unsigned slot, bool serving)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < workers->top; i++) {
+        const pws_worker *w = &workers->all[i];
+        bool here = w->state == PWS_WORKER_SERVING ||
+                    (!serving && w->state == PWS_WORKER_BOOTING);
+
+        n += here && w->kind == PWS_KIND_WORKER && w->last_signal == 0 &&
+             w->slot == slot && pws_worker_is_wanted(workers, w);
+    }
+    return n;
+}
+
+/* Whether one of another slot is to go before `other`. */
+static bool
+slot_goes_before(const pws_workers *workers, const pws_worker *w,
+                 const pws_worker *other)
+{
+    bool succeeded, other_succeeded;
+
+    if (pws_worker_is_wanted(workers, w)) {
+        return w->slot > other->slot;
+    }
+    succeeded = pws_workers_at(workers, w->slot, true) > 0;
+    other_succeeded = pws_workers_at(workers, other->slot, true) > 0;
+    return succeeded != other_succeeded ? succeeded : w->number < other->number;
+}
+
 /* Whether `w` is to go before `other`. */
 static bool
-goes_before(const pws_worker *w, const pws_worker *other)
+goes_before(const pws_workers *workers, const pws_worker *w, const pws_worker *other)
 {
+    if (other != NULL && w->slot != other->slot) {
+        return slot_goes_before(workers, w, other);
+    }
     if (other == NULL || w->state != other->state) {
         return other == NULL || w->state == PWS_WORKER_SERVING;
     }
@@ -168,20 +202,24 @@ pws_workers_spare(pws_workers *workers, bool wanted)
         pws_worker *w = &workers->all[i];
         bool here = w->state == PWS_WORKER_SERVING || w->state == PWS_WORKER_BOOTING;
         if (here && w->kind == PWS_KIND_WORKER && w->last_signal == 0 &&
-            is_wanted(workers, w) == wanted && goes_before(w, found)) {
+            pws_worker_is_wanted(workers, w) == wanted &&
+            goes_before(workers, w, found)) {
             found = w;
         }
     }
     return found;
 }
 
-void
-pws_worker_order(const pws_worker *w, pws_order order)
+bool
+pws_worker_order(const pws_worker *w, unsigned order)
 {
     const char letter = (char)order;
+    ssize_t n;
 
-    while (write(w->order_fd, &letter, 1) < 0 && errno == EINTR) {
-    }
+    do {
+        n = write(w->order_fd, &letter, 1);
+    } while (n < 0 && errno == EINTR);
+    return n == 1;
 }
 
 void
@@ -199,7 +237,7 @@ pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms)
     if (w->state == PWS_WORKER_BOOTING) {
         pws_worker_nudge(w, pws_clock_now_ms());
     }
-    pws_worker_order(w, order);
+    (void)pws_worker_order(w, order);
     w->state = PWS_WORKER_RETIRING;
     if (w->last_signal == 0 && end_ms < w->end_ms) {
         w->end_ms = end_ms;

@@ -2,7 +2,8 @@
  *
  * Worker i has cell i of the board. A worker is wanted while it is of the generation in
  * force and has not asked for a successor; the others serve until enough wanted ones
- * do. Orders travel on a pipe a worker, whose end tells it that the master has gone. */
+ * do. Orders travel on a socket a worker, whose end tells it that the master has gone.
+ */
 #ifndef PWS_PROC_WORKERS_H
 #define PWS_PROC_WORKERS_H
 
@@ -24,13 +25,17 @@ typedef enum {
     PWS_KIND_MOLD, /* has loaded the app, and forks workers: see mold.h */
 } pws_worker_kind;
 
+#define PWS_SLOT_WORDS (PWS_WORKERS_MAX / 64)
+
 typedef struct {
     pws_worker_state state;
     pws_worker_kind kind;
     pid_t pid;       /* 0: a mold forks it, and has not said yet */
     unsigned number; /* 1 for the first one of the master */
     unsigned generation;
-    int order_fd;     /* write end, or our end of a mold's socket; -1: none */
+    unsigned slot;                  /* see slots.h */
+    uint64_t polls[PWS_SLOT_WORDS]; /* bits: the slots whose sockets it polls */
+    int order_fd;                   /* our end of its socket; -1: none */
     int last_signal;  /* SIGABRT or SIGKILL once we have sent it, else 0 */
     int64_t end_ms;   /* when it is killed; PWS_NEVER */
     int64_t nudge_ms; /* when it is told once more, as it could not read the order */
@@ -43,7 +48,8 @@ typedef struct {
     pws_worker all[PWS_BOARD_CELLS];
 } pws_workers;
 
-/* What is written to a worker's pipe. The numbers are bits of pws_poller's letters. */
+/* What is written to a worker. The numbers are bits of pws_poller's letters; some more
+ * are in engine/lent.h. */
 typedef enum {
     PWS_ORDER_RETIRE = 1, /* finish what has begun, then end */
     PWS_ORDER_QUICK = 2,  /* finish the call in hand, then end */
@@ -62,7 +68,7 @@ typedef struct {
 /* Map the board. Returns 0, or -1 with errno. */
 int pws_workers_init(pws_workers *workers);
 
-/* Close the pipes and this process' share of the board. Ends nobody. */
+/* Close the sockets and this process' share of the board. Ends nobody. */
 void pws_workers_close(pws_workers *workers);
 
 pws_worker_count pws_workers_count(const pws_workers *workers);
@@ -73,25 +79,40 @@ pws_worker_cell(const pws_workers *workers, const pws_worker *w)
     return &workers->board->cells[w - workers->all];
 }
 
-/* A free place, its cell assigned and a pipe made, or a socket for a mold: `*order_fd`
- * is the end that the worker reads. NULL with errno. The caller sets number and pid, or
+/* A free place, its cell assigned and a pair of sockets made: `*order_fd` is the end
+ * that the worker reads. NULL with errno. The caller sets number and pid, or
  * gives the place back. */
 pws_worker *pws_workers_take(pws_workers *workers, pws_worker_kind kind, int *order_fd);
 void pws_workers_give(pws_worker *w);
 
-/* In a forked child: close the pipes of all workers, which are the master's. */
+/* Whether it accepts no more, of its own accord. */
+static inline bool
+pws_worker_has_closed(const pws_workers *workers, const pws_worker *w)
+{
+    return atomic_load_explicit(&pws_worker_cell(workers, w)->closed,
+                                memory_order_relaxed);
+}
+
+/* Whether it is of the generation in force and has not asked for a successor. */
+bool pws_worker_is_wanted(const pws_workers *workers, const pws_worker *w);
+
+/* How many workers of a slot are wanted, and boot or serve, or only serve. */
+unsigned pws_workers_at(const pws_workers *workers, unsigned slot, bool serving);
+
+/* In a forked child: close the sockets of all workers, which are the master's. */
 void pws_workers_forget(pws_workers *workers);
 
 /* The mold of the generation in force, booting or serving; NULL: there is none. */
 const pws_worker *pws_workers_mold(const pws_workers *workers);
 
-/* Who is to retire next for want of need: the oldest that is not wanted; with `wanted`,
- * the oldest of those, or, where none serves, the youngest that boots. NULL: nobody. */
+/* Who is to retire next for want of need: the oldest that is not wanted, one whose slot
+ * has a successor before all others; with `wanted`, of those with the highest slot the
+ * oldest, or, where none serves, the youngest that boots. NULL: nobody. */
 pws_worker *pws_workers_spare(pws_workers *workers, bool wanted);
 
-/* Write an order. One that cannot be written is lost: the pipe is full or its reader is
- * gone, and deadlines do the rest. */
-void pws_worker_order(const pws_worker *w, pws_order order);
+/* Write an order. One that cannot be written is lost: the socket is full or its reader
+ * is gone, and deadlines do the rest. Returns whether it was written. */
+bool pws_worker_order(const pws_worker *w, unsigned order);
 
 /* Tell a worker to end, and kill it when it has not by `end_ms`. One that boots reads
  * no orders: it gets a signal, and another one every second, since what runs there may

@@ -1,5 +1,11 @@
 #include "py/listeners.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/board.h"
+#include "base/log.h"
+
 /* An integer attribute. Returns 0, or -1 with an exception set. */
 static int
 read_number(PyObject *config, const char *name, long *number)
@@ -36,8 +42,59 @@ read_options(PyObject *config, pws_listener_options *options)
     return 0;
 }
 
+/* By address, then by slot. */
 static int
-open_one(pws_listeners *self, PyObject *bind, const pws_listener_options *options)
+compare(const void *a, const void *b)
+{
+    const pws_listener *one = a, *other = b;
+
+    if (one->index != other->index) {
+        return one->index < other->index ? -1 : 1;
+    }
+    return one->slot < other->slot ? -1 : one->slot > other->slot;
+}
+
+static void
+sort(pws_listeners *self)
+{
+    qsort(self->items, self->count, sizeof(*self->items), compare);
+}
+
+static bool
+is_same_address(const pws_listener *a, const pws_listener *b)
+{
+    return a->address.len == b->address.len &&
+           memcmp(&a->address.sa, &b->address.sa, a->address.len) == 0;
+}
+
+/* Give the newest its address and slot: where each worker has its own, the next of
+ * that address. */
+static void
+place_newest(pws_listeners *self)
+{
+    pws_listener *newest = &self->items[self->count];
+    bool own = self->options.reuse_port && pws_listener_can_share(newest);
+
+    newest->index = self->addresses;
+    newest->slot = own ? 0 : PWS_EVERY_SLOT;
+    for (unsigned i = 0; own && i < self->count; i++) {
+        const pws_listener *other = &self->items[i];
+
+        if (other->slot != PWS_EVERY_SLOT && is_same_address(other, newest)) {
+            newest->index = other->index;
+            newest->slot++;
+        }
+    }
+    self->addresses += newest->index == self->addresses;
+    if (own) {
+        self->grows = true;
+        self->slots = newest->slot < self->slots ? self->slots : newest->slot + 1;
+    }
+    self->count++;
+}
+
+static int
+open_one(pws_listeners *self, PyObject *bind)
 {
     pws_listener *listener = &self->items[self->count];
     const char *text = PyUnicode_AsUTF8(bind);
@@ -51,52 +108,144 @@ open_one(pws_listeners *self, PyObject *bind, const pws_listener_options *option
     Py_BEGIN_ALLOW_THREADS
     rc = pws_address_parse(&address, text, why, sizeof(why));
     if (rc == 0) {
-        rc = pws_listener_open(listener, &address, options, why, sizeof(why));
+        rc = pws_listener_open(listener, &address, &self->options, why, sizeof(why));
     }
     Py_END_ALLOW_THREADS
     if (rc < 0) {
         PyErr_Format(PyExc_ValueError, "bind: '%s': %s", text, why);
         return -1;
     }
-    listener->index = self->count++;
+    place_newest(self);
+    if (self->options.reuse_port && address.inherited_fd >= 0 &&
+        !pws_listener_is_unix(listener) && listener->slot == PWS_EVERY_SLOT) {
+        pws_log(PWS_LOG_WARNING,
+                "reuse_port: '%s' was made without SO_REUSEPORT: all workers share it",
+                text);
+    }
     return 0;
 }
 
+/* One more at an address that has sockets of their own, for `slot`. */
 static int
-open_all(pws_listeners *self, PyObject *config)
+open_beside(pws_listeners *self, const pws_listener *first, unsigned slot, char *why,
+            size_t why_room)
 {
-    PyObject *binds = PyObject_GetAttrString(config, "bind");
-    PyObject *items = binds != NULL ? PySequence_Tuple(binds) : NULL;
-    pws_listener_options options;
-    int rc = -1;
+    pws_listener *listener = &self->items[self->count];
+    pws_address address = first->address;
+    unsigned index = first->index;
 
-    Py_XDECREF(binds);
-    if (items == NULL || read_options(config, &options) < 0) {
-        goto done;
+    address.inherited_fd = -1;
+    if (pws_listener_open(listener, &address, &self->options, why, why_room) < 0) {
+        return -1;
     }
-    self->items =
-        PyMem_Calloc((size_t)PyTuple_GET_SIZE(items) + 1, sizeof(*self->items));
-    if (self->items == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
-        if (open_one(self, PyTuple_GET_ITEM(items, i), &options) < 0) {
-            goto done;
+    listener->index = index;
+    listener->slot = slot;
+    self->count++;
+    return 0;
+}
+
+static bool
+has_slot(const pws_listeners *self, unsigned index, unsigned slot)
+{
+    for (unsigned i = 0; i < self->count; i++) {
+        if (self->items[i].index == index && self->items[i].slot == slot) {
+            return true;
         }
     }
-    rc = 0;
-done:
-    Py_XDECREF(items);
+    return false;
+}
+
+/* Whatever `slot` lacks. What was opened stays when another one cannot be: clients may
+ * have reached it. */
+static int
+open_slot(pws_listeners *self, unsigned slot, char *why, size_t why_room)
+{
+    unsigned before = self->count;
+
+    for (unsigned i = 0; i < before; i++) {
+        const pws_listener *first = &self->items[i];
+
+        if (first->slot == 0 && !has_slot(self, first->index, slot) &&
+            open_beside(self, first, slot, why, why_room) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Returns 0, or -1 for want of memory. */
+static int
+make_room(pws_listeners *self, size_t room)
+{
+    pws_listener *items = PyMem_Realloc(self->items, room * sizeof(*items));
+
+    if (items == NULL) {
+        return -1;
+    }
+    self->items = items;
+    self->room = (unsigned)room;
+    return 0;
+}
+
+int
+pws_listeners_open(pws_listeners *self, unsigned slots, char *why, size_t why_room)
+{
+    int rc = 0;
+
+    if (!self->grows) {
+        return 0;
+    }
+    if (make_room(self, (size_t)self->addresses * slots + self->count) < 0) {
+        snprintf(why, why_room, "out of memory");
+        return -1;
+    }
+    for (unsigned slot = 0; rc == 0 && slot < slots; slot++) {
+        rc = open_slot(self, slot, why, why_room);
+        if (rc == 0 && slot >= self->slots) {
+            self->slots = slot + 1;
+        }
+    }
+    sort(self);
     return rc;
+}
+
+static int
+open_slots(pws_listeners *self, PyObject *config)
+{
+    char why[256];
+    long slots;
+
+    if (read_number(config, "worker_slots", &slots) < 0) {
+        return -1;
+    }
+    sort(self);
+    if (self->options.reuse_port && !self->grows && slots > 1) {
+        pws_log(PWS_LOG_WARNING,
+                "reuse_port: no address takes a socket a worker: they share all");
+    }
+    if (pws_listeners_open(
+            self, self->slots > (unsigned)slots ? self->slots : (unsigned)slots, why,
+            sizeof(why)) < 0) {
+        PyErr_Format(PyExc_ValueError, "reuse_port: %ld workers need a socket each: %s",
+                     slots, why);
+        return -1;
+    }
+    if (self->slots > PWS_WORKERS_MAX) {
+        PyErr_Format(PyExc_ValueError,
+                     "bind: %u sockets of one address, more than the %d that workers "
+                     "can have",
+                     self->slots, PWS_WORKERS_MAX);
+        return -1;
+    }
+    return 0;
 }
 
 /* `item`: what a server before us, or systemd, has opened. A descriptor, and for the
  * file of a Unix socket that is left to us its path, device and inode, else None. */
 static int
-adopt_one(pws_listeners *self, PyObject *item, int backlog)
+adopt_one(pws_listeners *self, PyObject *item)
 {
-    const pws_listener_options options = {.backlog = backlog};
+    const pws_listener_options options = {.backlog = self->options.backlog};
     pws_listener *listener = &self->items[self->count];
     pws_address address = {.inherited_fd = -1};
     unsigned long long device, inode;
@@ -112,8 +261,8 @@ adopt_one(pws_listeners *self, PyObject *item, int backlog)
                      address.inherited_fd, why);
         return -1;
     }
-    listener->index = self->count++;
-    (void)listen(listener->fd, backlog); /* it does already: this sets the length */
+    place_newest(self);
+    (void)listen(listener->fd, options.backlog); /* it does: this sets the length */
     if (PyBytes_Check(path)) {
         pws_listener_inherit_file(listener, PyBytes_AS_STRING(path), (dev_t)device,
                                   (ino_t)inode);
@@ -121,39 +270,87 @@ adopt_one(pws_listeners *self, PyObject *item, int backlog)
     return 0;
 }
 
+/* Open what `bind` says or, where there are any, adopt the inherited sockets. */
 static int
-adopt_all(pws_listeners *self, PyObject *config, PyObject *inherited)
+open_all(pws_listeners *self, PyObject *config, PyObject *inherited)
 {
-    PyObject *items = PySequence_Tuple(inherited);
-    pws_listener_options options;
+    bool adopts = inherited != NULL && PyObject_IsTrue(inherited) != 0;
+    PyObject *source =
+        adopts ? Py_NewRef(inherited) : PyObject_GetAttrString(config, "bind");
+    PyObject *items = source != NULL ? PySequence_Tuple(source) : NULL;
     int rc = -1;
 
-    if (items == NULL || read_options(config, &options) < 0) {
+    Py_XDECREF(source);
+    if (items == NULL || read_options(config, &self->options) < 0) {
         goto done;
     }
-    self->items =
-        PyMem_Calloc((size_t)PyTuple_GET_SIZE(items) + 1, sizeof(*self->items));
-    if (self->items == NULL) {
+    self->slots = 1;
+    if (make_room(self, (size_t)PyTuple_GET_SIZE(items) + 1) < 0) {
         PyErr_NoMemory();
         goto done;
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
-        if (adopt_one(self, PyTuple_GET_ITEM(items, i), options.backlog) < 0) {
+        PyObject *item = PyTuple_GET_ITEM(items, i); /* borrowed */
+
+        if ((adopts ? adopt_one(self, item) : open_one(self, item)) < 0) {
             goto done;
         }
     }
-    rc = 0;
+    rc = open_slots(self, config);
 done:
     Py_XDECREF(items);
     return rc;
 }
 
-void
+unsigned
+pws_listeners_of(const pws_listeners *self, unsigned slot, bool own, int *fds)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < self->count; i++) {
+        const pws_listener *l = &self->items[i];
+
+        if (l->slot == slot || (!own && l->slot == PWS_EVERY_SLOT)) {
+            fds[n++] = l->fd;
+        }
+    }
+    return n;
+}
+
+int
+pws_listeners_keep(pws_listeners *self, unsigned slot)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < self->count; i++) {
+        pws_listener *l = &self->items[i];
+
+        if (l->slot == slot || l->slot == PWS_EVERY_SLOT) {
+            self->items[kept++] = *l;
+        }
+        else {
+            pws_listener_close(l);
+        }
+    }
+    self->count = kept;
+    if (self->grows &&
+        make_room(self, kept + (size_t)self->addresses * PWS_WORKERS_MAX) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+int
 pws_listeners_adopt(pws_listeners *self, const int *fds)
 {
+    if (pws_listeners_keep(self, 0) < 0) {
+        return -1;
+    }
     for (unsigned i = 0; i < self->count; i++) {
         self->items[i].fd = fds[i];
     }
+    return 0;
 }
 
 static PyObject *
@@ -162,20 +359,13 @@ construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static char *names[] = {(char *)"config", (char *)"inherited", NULL};
     PyObject *config, *inherited = NULL;
     pws_listeners *self;
-    int rc;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:Listeners", names, &config,
                                      &inherited)) {
         return NULL;
     }
     self = (pws_listeners *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    rc = inherited != NULL && PyObject_IsTrue(inherited) != 0
-             ? adopt_all(self, config, inherited)
-             : open_all(self, config);
-    if (rc < 0) {
+    if (self != NULL && open_all(self, config, inherited) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -260,12 +450,15 @@ addresses(PyObject *object, void *Py_UNUSED(unused))
 
     for (unsigned i = 0; list != NULL && i < self->count; i++) {
         char room[PWS_ADDRESS_ROOM];
-        PyObject *text = PyUnicode_DecodeFSDefault(
-            pws_address_format(&self->items[i].address, room, sizeof(room)));
-        /* With reuse_port an address may have several sockets. */
-        int there = text != NULL ? PySequence_Contains(list, text) : -1;
+        PyObject *text;
 
-        if (there < 0 || (there == 0 && PyList_Append(list, text) < 0)) {
+        if (i > 0 && is_same_address(&self->items[i - 1], &self->items[i])) {
+            continue;
+        }
+        text = PyUnicode_DecodeFSDefault(
+            pws_address_format(&self->items[i].address, room, sizeof(room)));
+
+        if (text == NULL || PyList_Append(list, text) < 0) {
             Py_CLEAR(list);
         }
         Py_XDECREF(text);
@@ -289,7 +482,8 @@ static PyGetSetDef properties[] = {
     {"addresses", addresses, NULL, "Where the sockets listen, as text.", NULL},
     {"inheritable", inheritable, NULL,
      "For Listeners(..., inherited) of a program that gets the descriptors: for each "
-     "one the number, and path, device and inode of the file that we have made.",
+     "one the number, and path, device and inode of the file that we have made. By "
+     "address, and of one address by worker slot: it has the same slots then.",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -12,7 +12,8 @@
 typedef struct {
     PyObject_HEAD
     pws_master master;
-    PyObject *arbiter;     /* who decides and wants to know */
+    PyObject *arbiter; /* who decides and wants to know */
+    pws_listeners *listeners;
     PyThreadState *thread; /* while others may run */
     bool open;
     bool running;
@@ -201,6 +202,25 @@ promoted(void *context)
     (void)finish(self, PyObject_CallMethod(self->arbiter, "promoted", NULL));
 }
 
+static unsigned
+sockets(void *context, unsigned slot, bool own, int *fds)
+{
+    return pws_listeners_of(((master_object *)context)->listeners, slot, own, fds);
+}
+
+static unsigned
+open_slots(void *context, unsigned wanted)
+{
+    pws_listeners *listeners = ((master_object *)context)->listeners;
+    char why[256];
+
+    if (pws_listeners_open(listeners, wanted, why, sizeof(why)) < 0) {
+        pws_log(PWS_LOG_ERROR,
+                "reuse_port: no socket for another worker, which shares one: %s", why);
+    }
+    return listeners->slots;
+}
+
 static const pws_master_calls calls = {
     .let_go = let_go,
     .take_back = take_back,
@@ -216,6 +236,8 @@ static const pws_master_calls calls = {
     .stopping = stopping,
     .successor = successor,
     .promoted = promoted,
+    .sockets = sockets,
+    .open_slots = open_slots,
 };
 
 const pws_master *
@@ -230,26 +252,24 @@ pws_master_of_worker(PyObject *object)
     return &self->master;
 }
 
-/* Note what a mold is to pass on. */
 static int
-take_sockets(master_object *self, PyObject *object)
+take_listeners(master_object *self, PyObject *object)
 {
-    const pws_listeners *listeners = (const pws_listeners *)object;
-    pws_master *m = &self->master;
+    pws_listeners *listeners = (pws_listeners *)object;
 
     if (Py_TYPE(object) != pws_module_of((PyObject *)self)->listeners_type) {
         PyErr_SetString(PyExc_TypeError, "listeners: expected Listeners");
         return -1;
     }
-    if (listeners->count >= PWS_MOLD_FDS_MAX) {
-        PyErr_Format(PyExc_ValueError, "bind: more than %d addresses",
-                     PWS_MOLD_FDS_MAX - 1);
+    if (listeners->addresses > PWS_SLOT_FDS_MAX) {
+        PyErr_Format(PyExc_ValueError, "bind: %u addresses, more than %d",
+                     listeners->addresses, PWS_SLOT_FDS_MAX);
         return -1;
     }
-    m->socket_count = listeners->count;
-    for (unsigned i = 0; i < listeners->count; i++) {
-        m->sockets[i] = listeners->items[i].fd;
-    }
+    self->master.slots = listeners->slots;
+    self->master.slots_grow = listeners->grows;
+    Py_INCREF(object);
+    self->listeners = listeners;
     return 0;
 }
 
@@ -276,7 +296,7 @@ construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_CLEAR(self);
         return NULL;
     }
-    if (take_sockets(self, listeners) < 0) {
+    if (take_listeners(self, listeners) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -301,6 +321,10 @@ run(PyObject *object, PyObject *args)
     if (code < 0) {
         self->is_mold = code == PWS_IS_MOLD;
         self->is_successor = code == PWS_IS_SUCCESSOR;
+        if (code == PWS_IS_WORKER &&
+            pws_listeners_keep(self->listeners, self->master.slot) < 0) {
+            return NULL;
+        }
         Py_RETURN_NONE;
     }
     return PyLong_FromLong(code);
@@ -381,14 +405,14 @@ fork_worker(master_object *self, const pws_mold_request *request)
 }
 
 static PyObject *
-hear(PyObject *object, PyObject *listeners)
+hear(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     master_object *self = (master_object *)object;
     pws_mold_request request;
     int rc;
 
-    if (!self->is_mold || Py_TYPE(listeners) != pws_module_of(object)->listeners_type) {
-        PyErr_SetString(PyExc_TypeError, "hear() is for molds, and takes Listeners");
+    if (!self->is_mold) {
+        PyErr_SetString(PyExc_TypeError, "hear() is for molds");
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -403,7 +427,7 @@ hear(PyObject *object, PyObject *listeners)
     if (rc == 0 || request.order != 0) {
         return PyLong_FromUnsignedLong(rc == 0 ? PWS_LETTER_END : request.order);
     }
-    if (request.fd_count != 1 + ((pws_listeners *)listeners)->count) {
+    if (request.fd_count != 1 + self->listeners->addresses) {
         pws_log(PWS_LOG_ERROR, "A mold has too few descriptors for a worker");
         pws_master_decline(&self->master, &request);
         close_all(&request);
@@ -412,7 +436,9 @@ hear(PyObject *object, PyObject *listeners)
     if (fork_worker(self, &request) != 0) {
         return PyLong_FromLong(0);
     }
-    pws_listeners_adopt((pws_listeners *)listeners, request.fds + 1);
+    if (pws_listeners_adopt(self->listeners, request.fds + 1) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -451,6 +477,7 @@ leave(PyObject *object, PyObject *Py_UNUSED(unused))
     if (m == NULL) {
         return NULL;
     }
+    atomic_store(&m->cell->closed, true);
     atomic_store(&m->cell->leaving, true);
     pws_master_tell(m);
     Py_RETURN_NONE;
@@ -504,6 +531,7 @@ deallocate(PyObject *object)
         pws_master_close(&self->master);
     }
     (void)clear(object);
+    Py_CLEAR(self->listeners);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -519,15 +547,15 @@ static PyMethodDef methods[] = {
      "succeed(pid): before run(), watch our parent, the master that we succeed."},
     {"notify", notify, METH_VARARGS,
      "notify(address, watchdog_usec): before run(), tell systemd there how we are."},
-    {"hear", hear, METH_O,
-     "hear(listeners): in a mold, wait for what the master wants next, and do it: "
+    {"hear", hear, METH_NOARGS,
+     "hear(): in a mold, wait for what the master wants next, and do it: "
      "returns its orders, or None in a worker that was forked, which has the sockets."},
     {"release_signals", release_signals, METH_NOARGS,
      "release_signals(): in a worker, once it has its handlers."},
     {"ready", ready, METH_NOARGS, "ready(): in a worker, once it can serve."},
     {"leave", leave, METH_NOARGS,
-     "leave(): in a worker that ends by itself, so that it is succeeded, and killed "
-     "should it hang."},
+     "leave(): in a worker that ends by itself, so that it is succeeded, its sockets "
+     "are served, and it is killed should it hang."},
     {"may_complain", may_complain, METH_NOARGS,
      "may_complain(): whether this is the first of the workers that boot now to tell "
      "in "

@@ -23,6 +23,7 @@ MADE = {
     "socket_gid": "group",
     "socket_uid": "user",
     "spool_dir": "tmp_upload_dir",
+    "worker_slots": "workers",
 }
 
 
