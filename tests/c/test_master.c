@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/lent.h"
 #include "harness.h"
 #include "proc/master.h"
 #include "proc/signals.h"
@@ -19,6 +20,7 @@ enum {
     LEAVE,    /* serve, and ask for a successor at once */
     STAY,     /* serve, and heed nothing but SIGKILL */
     HANG,     /* be busy for ever, once it is ready */
+    LOOK,     /* serve, and exit with 5 when told to look */
 };
 
 static pws_master master;
@@ -132,15 +134,20 @@ static const pws_master_calls calls = {
 };
 
 static void
-wait_for_order(void)
+wait_for_order(int what)
 {
     struct pollfd p = {.fd = master.order_fd, .events = POLLIN};
+    bool looks = false;
     char order;
 
     do {
         (void)poll(&p, 1, -1);
-    } while (read(master.order_fd, &order, 1) == 1 && order == PWS_ORDER_REOPEN);
-    _exit(0);
+        if (read(master.order_fd, &order, 1) != 1) {
+            order = PWS_ORDER_RETIRE;
+        }
+        looks = looks || (unsigned char)order == PWS_LETTER_LOOK;
+    } while (order == PWS_ORDER_REOPEN || (unsigned char)order == PWS_LETTER_LOOK);
+    _exit(what == LOOK && looks ? 5 : 0);
 }
 
 static void
@@ -167,7 +174,7 @@ behave(int what)
         }
         (void)pause();
     }
-    wait_for_order();
+    wait_for_order(what);
 }
 
 static void
@@ -318,6 +325,19 @@ TEST(who_is_busy_for_too_long_is_killed_and_replaced)
     CHECK(WIFSIGNALED(statuses[1]) && WTERMSIG(statuses[1]) == SIGKILL);
     CHECK_EQ(forks, 2);
     CHECK_EQ(statuses[2], 0);
+    end();
+}
+
+/* The kernel may have woken it for a connection that nobody has accepted. */
+TEST(siblings_of_one_that_was_killed_are_told_to_look)
+{
+    reset();
+    on_start = 0;
+    behaviour[1] = HANG;
+    behaviour[2] = LOOK;
+    CHECK_EQ(run(2, 200), 0);
+    CHECK(WIFSIGNALED(statuses[1]));
+    CHECK(WIFEXITED(statuses[2]) && WEXITSTATUS(statuses[2]) == 5);
     end();
 }
 
