@@ -22,9 +22,17 @@ LOADING = [pytest.param((), id="alone"), pytest.param(("--preload",), id="preloa
 
 def rows(port, state):
     """The lines of the kernel's table of sockets with this local port and state."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    found = [line.split() for line in lines]
-    return [r for r in found if int(r[1].split(":")[1], 16) == port and r[3] == state]
+    local = f":{port:04X}"
+    found = []
+    with open("/proc/net/tcp") as table:
+        next(table)
+        for line in table:
+            row = line.split(maxsplit=10)
+            if row[1].endswith(local) and row[3] == state:
+                found.append(row)
+            elif state == LISTEN != row[3]:
+                break  # Those come first, and of the others there may be many.
+    return found
 
 
 def queues(port):
