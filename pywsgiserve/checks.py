@@ -26,6 +26,7 @@ DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)?")
 A_DURATION = 'a number of seconds or a text like "30s" or "5m"'
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
+MOST_WORKERS = 512  # As csrc/base/board.h has it.
 LEVELS = ("debug", "info", "warning", "error", "critical")
 WORKER_CLASSES = ("sync", "gthread", "gevent", "eventlet", "tornado", "asyncio")
 # The long names of what we have under a short one.
@@ -96,6 +97,24 @@ def whole(at_least: int = 0, at_most: int = 2**31 - 1) -> Check:
         return between(name, value, at_least, at_most)
 
     return check
+
+
+class Decided(int):
+    """A number of workers that nobody has named, and how it was found."""
+
+    why = ""
+
+
+def workers(name: str, value: Any) -> int:
+    """A whole number, or "auto" for one that suits the machine."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        from pywsgiserve import cpus  # Here, because most name a number.
+
+        count, why = cpus.workers()
+        decided = Decided(min(count, MOST_WORKERS))
+        decided.why = f"{name}: auto is {int(decided)}: {why}"
+        return decided
+    return int(whole(1, MOST_WORKERS)(name, value))
 
 
 def size(name: str, value: Any) -> int:

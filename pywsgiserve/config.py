@@ -114,12 +114,14 @@ class Config:
 
     workers: int = setting(
         1,
-        check=whole(1, 512),
+        check=checks.workers,
         section="Workers",
         flags=("-w", "--workers"),
         metavar="INT",
         env="WEB_CONCURRENCY",
-        help="How many worker processes to keep alive. Two to four per core is usual.",
+        help="""How many worker processes to keep alive. Two to four per core is usual;
+        "auto" is twice the CPUs and one: those that the process may run on, or as many
+        as the CPU quota of its cgroup makes.""",
     )
     worker_class: str = setting(
         "sync",
@@ -162,6 +164,37 @@ class Config:
         help="""Up to so many requests more, drawn for each worker, so that not all are
         replaced at once.""",
     )
+    max_worker_lifetime: float = setting(
+        0.0,
+        check=seconds,
+        section="Workers",
+        flags=("--max-worker-lifetime",),
+        metavar="SECONDS",
+        ours=True,
+        help="""Time for which a worker serves until it is replaced; 0: for ever. Up to a
+        tenth more, different for each, so that not all are replaced at once.""",
+    )
+    max_worker_rss: int = setting(
+        0,
+        check=whole(at_most=10**9),
+        section="Workers",
+        flags=("--max-worker-rss",),
+        metavar="MIB",
+        ours=True,
+        help="""Resident memory, in MiB, from which on a worker is replaced; 0: it is not
+        looked at. It is, by the master, once a second.""",
+    )
+    max_surge: int = setting(
+        0,
+        check=whole(at_most=512),
+        section="Workers",
+        flags=("--max-surge",),
+        metavar="INT",
+        ours=True,
+        help="""How many processes beyond workers may be there while workers are replaced;
+        0: as many as workers. A reload is kept when so many new ones serve; those that
+        fail later are tried again.""",
+    )
     timeout: float = setting(
         30.0,
         check=seconds,
@@ -178,6 +211,16 @@ class Config:
         flags=("--graceful-timeout",),
         metavar="SECONDS",
         help="How long a stop waits for the requests that have begun.",
+    )
+    drain_delay: float = setting(
+        0.0,
+        check=seconds,
+        section="Workers",
+        flags=("--drain-delay",),
+        metavar="SECONDS",
+        ours=True,
+        help="""How long connections are still accepted after SIGTERM, for load balancers
+        that hear of it late; answers say close meanwhile. A second one ends it.""",
     )
     preload_app: bool = setting(
         False,
@@ -421,6 +464,16 @@ class Config:
         action="true",
         help="Give the workers all groups of their user; without, they have one.",
     )
+    no_new_privs: bool = setting(
+        False,
+        check=checks.boolean,
+        section="Process",
+        flags=("--no-new-privs",),
+        action="true",
+        ours=True,
+        help="""Let no program that a worker starts have more rights than the worker
+        (sudo, setuid), whatever the app does.""",
+    )
     umask: int = setting(
         0,
         check=checks.mode,
@@ -497,6 +550,13 @@ class Config:
         help="Print each setting and where its value is from, then do that check.",
     )
 
+    nworkers_changed: Hook | None = hook(
+        "server",
+        "new_value",
+        "old_value",
+        help="""In the master, when the number of workers is set: at the start (the old
+        one is None), by a reload, by signals and by hooks.""",
+    )
     on_starting: Hook | None = hook(
         "server", help="The master is about to set itself up."
     )

@@ -38,6 +38,7 @@ FOREIGN = {
     "max_request_body_size": "limit_request_body",
     "max_requests_per_child": "max_requests",
     "processes": "workers",
+    "reload_on_rss": "max_worker_rss",
     "shutdown_timeout": "graceful_timeout",
     "thread": "threads",
     "timeout_graceful_shutdown": "graceful_timeout",
@@ -46,6 +47,8 @@ FOREIGN = {
     "worker_timeout": "timeout",
     "wsgi_module": "wsgi_app",
 }
+# What people call a bound of their own, and no slip.
+HELPERS = {"max_workers"}
 # Flags that are everyday names of variables.
 EVERYDAY = {"env", "name", "pid"}
 # Without effect in a file, and an everyday name.
@@ -91,7 +94,7 @@ def lookalike(name: str, value: object) -> str | None:
     if meant in known:
         return meant
     candidates = [k for k in known if len(k) >= SHORTEST]
-    if len(plain) < SHORTEST:
+    if len(plain) < SHORTEST or plain in HELPERS:
         return None
     close = difflib.get_close_matches(plain, candidates, n=1, cutoff=LIKENESS)
     return close[0] if close else None

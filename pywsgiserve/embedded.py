@@ -64,6 +64,10 @@ class Server:
                 f"{name}: a Server has one process, yours, and no master, "
                 f"got {getattr(config, name)!r}; pywsgiserve.run() can do more"
             )
+        if config.drain_delay:
+            raise ConfigError(
+                f"drain_delay: a Server gets no SIGTERM, got {config.drain_delay!r}"
+            )
         self._app = app
         self._home = os.getpid()
         self._lock = threading.Lock()

@@ -6,6 +6,9 @@ All take attributes of the hook's own: a start time on the request, say.
 from __future__ import annotations
 
 import os
+import socket
+import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,6 +52,72 @@ class Log:
         self._record("ERROR", text, args, exc_info=True)
 
 
+class Listener:
+    """A listening socket of the server, for as long as this process has it."""
+
+    def __init__(self, address: str, fileno: Callable[[], int]) -> None:
+        self._address = address
+        self._fileno = fileno
+
+    def __str__(self) -> str:
+        return self._address
+
+    def fileno(self) -> int:
+        return self._fileno()
+
+    @property
+    def sock(self) -> socket.socket:
+        """A socket object of the caller's own, to be let go of: while somebody holds
+        one, clients can connect and wait, even when nobody accepts any more."""
+        return socket.socket(fileno=os.dup(self.fileno()))
+
+    def getsockname(self) -> Any:
+        with self.sock as sock:
+            return sock.getsockname()
+
+
+class Heartbeat:
+    """Gunicorn's `worker.tmp`, which is a file there: signs of life."""
+
+    def __init__(self, notify: Callable[[], object]) -> None:
+        self._notify = notify
+        self._last = time.monotonic()
+
+    def notify(self) -> None:
+        """The call in hand has come further: its time begins anew."""
+        self._last = time.monotonic()
+        self._notify()
+
+    def last_update(self) -> float:
+        return self._last
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Application:
+    """Gunicorn's `app`: the settings, and the way to the WSGI callable."""
+
+    def __init__(self, config: Config, load: Callable[[], Any]) -> None:
+        self.cfg = config
+        self._load = load
+        self.callable: Any = None
+
+    def wsgi(self) -> Any:
+        """Load the app in this process, or return what was loaded."""
+        if self.callable is None:
+            self.callable = self._load()
+        return self.callable
+
+
+class Pidfile:
+    """Where the master's number is written."""
+
+    def __init__(self, fname: str, pid: int) -> None:
+        self.fname = fname
+        self.pid = pid
+
+
 class Worker:
     """A worker, in the master (before the fork) and in itself."""
 
@@ -62,8 +131,27 @@ class Worker:
         self.booted = False
         self.aborted = False
         self.alive = True
-        self.max_requests = 0
+        self.max_requests = sys.maxsize
+        self.reason = ""  # Why it has ended, when the master knows: in child_exit.
+        self.reloader = None
+        self.sockets: list[Listener] = []
+        self.app: Application | None = None
         self.wsgi: Any = None
+        self.tmp = Heartbeat(lambda: None)
+        self.count: Callable[[], int] = lambda: 0
+
+    @property
+    def nr(self) -> int:
+        """How many requests have come."""
+        return self.count()
+
+    @property
+    def counted_requests(self) -> int:
+        """As the core has it: 0 for no limit."""
+        return 0 if self.max_requests >= sys.maxsize else self.max_requests
+
+    def notify(self) -> None:
+        self.tmp.notify()
 
     def __str__(self) -> str:
         return f"<Worker {self.pid}>"

@@ -111,7 +111,6 @@ LATER: Mapping[str, Later] = {
     "control_socket_mode": option("--control-socket-mode", default=0o600),
     # There is none: who disables it has what they asked for.
     "control_socket_disable": switch("--no-control-socket", default=True),
-    "nworkers_changed": hook(),
     "ssl_context": hook(),
     "on_dirty_starting": hook(),
     "dirty_post_fork": hook(),

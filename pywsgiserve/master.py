@@ -6,7 +6,9 @@ The loop itself is `_core.Master`, which asks an `Arbiter`. It forks out of `run
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
 import pwd
 import sys
@@ -15,9 +17,9 @@ from dataclasses import dataclass
 
 from pywsgiserve import _core, logs, upgrade
 from pywsgiserve._version import __version__
-from pywsgiserve.checks import ConfigError
+from pywsgiserve.checks import MOST_WORKERS, ConfigError, Decided
 from pywsgiserve.config import Config
-from pywsgiserve.hooks import Log, Worker
+from pywsgiserve.hooks import Application, Listener, Log, Pidfile, Worker
 from pywsgiserve.inheritance import Inheritance, take
 from pywsgiserve.mold import Mold
 from pywsgiserve.server import App, Owner, describe, log_exception, native
@@ -65,6 +67,37 @@ class Generation:
         """What can be wrong with such settings is found now."""
         whose = owner(config)
         return cls(config, load_app, logs.AccessLog(config), whose, Place.here())
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What `_core.Master` goes by, under the names that it reads."""
+
+    workers: int
+    timeout: float
+    graceful_timeout: float
+    preload: bool
+    max_surge: int
+    max_requests: int
+    max_worker_lifetime: float
+    max_worker_rss: int
+    drain_delay: float
+    daemon: bool
+
+    @classmethod
+    def of(cls, config: Config, workers: int) -> Timing:
+        return cls(
+            workers=workers,
+            timeout=config.timeout,
+            graceful_timeout=config.graceful_timeout,
+            preload=config.preload_app,
+            max_surge=config.max_surge,
+            max_requests=config.max_requests,
+            max_worker_lifetime=config.max_worker_lifetime,
+            max_worker_rss=config.max_worker_rss,
+            drain_delay=config.drain_delay,
+            daemon=config.daemon,
+        )
 
 
 # Reads all settings anew and enters the place that they describe.
@@ -163,10 +196,10 @@ class Arbiter:
         self.inheritance = inheritance
         self.reexec_pid = 0  # The new master that USR2 has started.
         self.systemd = inheritance.by_systemd
-        self.pidfile: _core.Pidfile | None = None
+        self.pid_lock: _core.Pidfile | None = None
         self.pid_path = os.path.abspath(first.config.pidfile or "")
         self._before: Generation | None = None  # While another one is tried.
-        self._reread = reread
+        self._read_again = reread
         self._listeners: _core.Listeners | None = None
         self.next_worker: Worker | None = None
         self.rings = logs.shared_rings(_core.PLACES)
@@ -175,10 +208,13 @@ class Arbiter:
         self.pid = os.getpid()
         self.master_pid = inheritance.predecessor  # While that lives.
         self.master_name = "Master.2" if self.master_pid else "Master"
-        self.num_workers = first.config.workers
+        self._num_workers = first.config.workers
         self.worker_age = 0
+        self.worker_class = Worker
         self.address: list[str] = []
+        self.LISTENERS: list[Listener] = []
         self.WORKERS: dict[int, Worker] = {}
+        self.core: _core.Master | None = None  # While it runs, in the master.
         self.outcome = Outcome(-1)
 
     @property
@@ -194,6 +230,12 @@ class Arbiter:
         return (self.cfg.proc_name or self.cfg.wsgi_app or "") + self.suffix
 
     @property
+    def pidfile(self) -> Pidfile | None:
+        if not self.cfg.pidfile:
+            return None
+        return Pidfile(self.pid_path + self.suffix, self.pid)
+
+    @property
     def suffix(self) -> str:
         """What tells a new master from the old one while both live."""
         return ".2" if self.master_pid else ""
@@ -202,16 +244,66 @@ class Arbiter:
         set_title("master", self.cfg, self.suffix)
 
     @property
+    def app(self) -> Application:
+        return Application(self.cfg, self._generation.load_app)
+
+    @property
+    def num_workers(self) -> int:
+        return self._num_workers
+
+    @num_workers.setter
+    def num_workers(self, value: int) -> None:
+        """As TTIN and TTOU do it, for hooks: it holds until the next reload."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"num_workers: expected a whole number, got {value!r}")
+        if not 0 <= value <= MOST_WORKERS:
+            raise ValueError(f"num_workers: expected 0 to {MOST_WORKERS}, got {value}")
+        if self.core is not None:
+            self.core.resize(value)
+        self.counted(value)
+
+    # What hooks may call. The loop does it when they have returned.
+
+    def reload(self) -> None:
+        if self.core is not None:
+            self.core.ask_reload()
+
+    def wakeup(self) -> None:
+        if self.core is not None:
+            self.core.wake()
+
+    manage_workers = wakeup
+
+    def spawn_worker(self) -> None:
+        """Fork who is missing, without a pause; for one more, set `num_workers`."""
+        if self.core is not None:
+            self.core.hurry()
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        if pid in self.WORKERS:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sig)
+
+    def kill_workers(self, sig: int) -> None:
+        for pid in list(self.WORKERS):
+            self.kill_worker(pid, sig)
+
+    @property
     def generation(self) -> Generation:
         return self._generation
 
     def listen(self) -> _core.Listeners:
-        self._listeners = listeners(self._generation, self.inheritance.inherited())
-        self.address = self._listeners.addresses
+        sockets = listeners(self._generation, self.inheritance.inherited())
+        self._listeners = sockets
+        self.address = sockets.addresses
+        self.LISTENERS = [
+            Listener(describe(address), functools.partial(fileno, sockets, place))
+            for place, address in enumerate(self.address)
+        ]
         if self.inheritance.sockets:
             self.inheritance.say(self.cfg, self.address)
             self._share()
-        return self._listeners
+        return sockets
 
     def _share(self) -> None:
         """Whether the master before or after this one has the sockets, too."""
@@ -222,43 +314,60 @@ class Arbiter:
 
     def before_fork(self, number: int) -> bool:
         self.worker_age = number
-        self.next_worker = Worker(number, self.cfg, self.log)
+        self.next_worker = self._worker(number)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()  # Else the worker writes it once more.
         if self.cfg.pre_fork is not None:
             try:
                 self.cfg.pre_fork(self, self.next_worker)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 log_exception("Exception in pre_fork hook", error)
                 return False
         return True
 
+    def _worker(self, number: int) -> Worker:
+        worker = Worker(number, self.cfg, self.log)
+        worker.ppid = self.pid
+        worker.sockets = self.LISTENERS
+        worker.app = self.app
+        return worker
+
     def forked(self, pid: int, number: int) -> None:
         worker, self.next_worker = self.next_worker, None
         if worker is None:  # A mold has made its own.
-            worker = Worker(number, self.cfg, self.log)
+            worker = self._worker(number)
         worker.pid = pid
         self.WORKERS[pid] = worker
         self.worker_age = number
         self._logs[pid] = self._generation.access_log
 
-    def reaped(self, pid: int, status: int, place: int) -> None:
+    def reaped(
+        self, pid: int, status: int, place: int, timed_out: bool, reason: str
+    ) -> None:
         """A worker has ended; what it left in shared memory is ours to finish."""
         worker = self.WORKERS.pop(pid, None)
         log = self._logs.pop(pid, None)
         if log is not None:
             log.drain(logs.ring(self.rings, place))
         if worker is not None:
+            worker.alive = False
+            worker.aborted = timed_out
+            worker.reason = reason
             self._call_safely("child_exit", worker)
 
-    def reload(self) -> tuple[int, float, float, bool] | None:
+    def counted(self, workers: int) -> None:
+        """The number of workers is set, to another one or not."""
+        old, self._num_workers = self._num_workers, workers
+        self._call_safely("nworkers_changed", workers, old)
+
+    def reread(self) -> Timing | None:
         """Read the settings anew; None when they cannot be used."""
         place = Place.here()
         try:
             config, load_app = self.cfg, self._generation.load_app
-            if self._reread is not None:
-                config, load_app = self._reread()
+            if self._read_again is not None:
+                config, load_app = self._read_again()
             new = Generation.here(self._keep_fixed(config), load_app)
             try:
                 logs.open(config)
@@ -278,9 +387,10 @@ class Arbiter:
         else:
             self._generation.access_log.close()
         self._generation = new
-        self.num_workers = new.config.workers
+        say_how_many(new.config)
+        self.counted(new.config.workers)
         self._call_safely("on_reload")
-        return timing(new.config)
+        return Timing.of(new.config, self._num_workers)
 
     def _keep_fixed(self, config: Config) -> Config:
         fixed = {n: getattr(self.cfg, n) for n in FIXED}
@@ -296,7 +406,6 @@ class Arbiter:
         if self._before is None:
             return
         if kept:
-            logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
             self.show_title()
             self._before.access_log.close()
         else:
@@ -304,7 +413,6 @@ class Arbiter:
             self._generation = self._before
             self._generation.place.enter()
             open_again(self.cfg)
-            self.num_workers = self.cfg.workers
         self._before = None
 
     def reopen(self) -> None:
@@ -315,7 +423,7 @@ class Arbiter:
         if self._before is not None:  # It was reloaded before it had started.
             self._before.access_log.close()
             self._before = None
-        logs.line("INFO", f"Workers are ready: {self.cfg.workers}")
+        logs.line("INFO", f"Workers are ready: {self.num_workers}")
         self.outcome.tell(0)
 
     def stopping(self) -> None:
@@ -338,21 +446,21 @@ class Arbiter:
         self.master_name = "Master"
         self._share()
         self.show_title()
-        if self.pidfile is not None:
+        if self.pid_lock is not None:
             try:
-                self.pidfile.move(self.pid_path)
+                self.pid_lock.move(self.pid_path)
             except ValueError as error:
                 logs.line("ERROR", f"pidfile: {self.pid_path!r}: {error}")
 
     # The ends of a master's life.
 
-    def call(self, name: str) -> None:
+    def call(self, name: str, *more: object) -> None:
         """Call a hook without which there is no start."""
         hook = getattr(self.cfg, name)
         if hook is None:
             return
         try:
-            hook(self)
+            hook(self, *more)
         except Exception as error:
             log_exception(f"Exception in {name} hook", error)
             said = f"{type(error).__name__}: {error}"
@@ -361,13 +469,13 @@ class Arbiter:
     def say_goodbye(self) -> None:
         self._call_safely("on_exit")
 
-    def _call_safely(self, name: str, *more: Worker) -> None:
+    def _call_safely(self, name: str, *more: object) -> None:
         """Call a hook that must not stop what goes on."""
         hook = getattr(self.cfg, name)
         if hook is not None:
             try:
                 hook(self, *more)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 log_exception(f"Exception in {name} hook", error)
 
 
@@ -379,8 +487,14 @@ def open_again(config: Config) -> None:
         logs.line("ERROR", str(error))
 
 
-def timing(config: Config) -> tuple[int, float, float, bool]:
-    return config.workers, config.timeout, config.graceful_timeout, config.preload_app
+def say_how_many(config: Config) -> None:
+    """Where nobody has named a number of workers, how we have come to it."""
+    if isinstance(config.workers, Decided):
+        logs.line("INFO", config.workers.why)
+
+
+def fileno(sockets: _core.Listeners, place: int) -> int:
+    return sockets.filenos[place]
 
 
 def end(arbiter: Arbiter, reason: str | None) -> None:
@@ -392,6 +506,7 @@ def end(arbiter: Arbiter, reason: str | None) -> None:
 
 def supervise(arbiter: Arbiter) -> int:
     """Start, keep workers alive, end. In a forked worker: be that one."""
+    arbiter.call("nworkers_changed", arbiter.num_workers, None)
     arbiter.call("on_starting")
     sockets = arbiter.listen()
     try:
@@ -400,12 +515,13 @@ def supervise(arbiter: Arbiter) -> int:
         logs.line("INFO", f"Using worker: {arbiter.cfg.worker_class}")
         arbiter.call("when_ready")
         arbiter.show_title()
-        core = _core.Master(arbiter, sockets)
+        core = arbiter.core = _core.Master(arbiter, sockets)
         tell_core(arbiter, core)
-        code = core.run(*timing(arbiter.cfg))
+        code = core.run(Timing.of(arbiter.cfg, arbiter.num_workers))
+        arbiter.core = None
         if code is None:
-            if arbiter.pidfile is not None:
-                arbiter.pidfile.forget()
+            if arbiter.pid_lock is not None:
+                arbiter.pid_lock.forget()
             if core.is_successor:
                 upgrade.execute(arbiter, arbiter.inheritance, sockets)
             return live(arbiter, core, sockets)
@@ -420,7 +536,7 @@ def tell_core(arbiter: Arbiter, core: _core.Master) -> None:
     notify = arbiter.inheritance.notify
     if notify is not None:
         try:
-            core.notify(os.fsencode(notify.address), notify.watchdog_usec)
+            core.tell_systemd(os.fsencode(notify.address), notify.watchdog_usec)
         except (OSError, ValueError) as error:
             logs.line("WARNING", f"NOTIFY_SOCKET: {notify.address!r}: {error}")
     if arbiter.master_pid:
@@ -512,15 +628,16 @@ def serve(
         logs.line("WARNING", warning)
     if config.daemon and inheritance.notify is not None:
         logs.line("WARNING", "daemon: not for Type=notify: systemd takes it for ended")
+    say_how_many(config)
     arbiter = Arbiter(first, reread, inheritance)
     arbiter.outcome = Outcome(status_fd)
     if config.pidfile:
-        arbiter.pidfile = pid_file(config.pidfile + arbiter.suffix)
+        arbiter.pid_lock = pid_file(config.pidfile + arbiter.suffix)
     try:
         code = supervise(arbiter)
     finally:
-        if arbiter.pidfile is not None and os.getpid() == arbiter.pid:
-            arbiter.pidfile.close()
+        if arbiter.pid_lock is not None and os.getpid() == arbiter.pid:
+            arbiter.pid_lock.close()
     if os.getpid() == arbiter.pid:
         arbiter.say_goodbye()
         logs.close()

@@ -18,6 +18,7 @@ from pywsgiserve.worker import (
     QUICK,
     REOPEN,
     RETIRE,
+    forbid_new_privileges,
     why_no_app,
 )
 
@@ -42,6 +43,8 @@ class Mold:
         code: int | None = 0
         try:
             self._take_signals()
+            if self.cfg.no_new_privs:
+                forbid_new_privileges()
             self.app = self.load_app()
             # What is there now stays: the collector need not touch, so copy, it again.
             gc.collect()

@@ -153,7 +153,7 @@ def native(
         reuse_port=config.reuse_port,
         worker_slots=config.workers,
         multiprocess=config.workers > 1,
-        max_requests=0 if worker is None else worker.max_requests,
+        max_requests=0 if worker is None else worker.counted_requests,
         before_request=None if worker is None else before_request(worker),
         after_request=None if worker is None else after_request(worker),
         access_log_memory=access_log_memory,
@@ -197,12 +197,17 @@ def signals_held_back(signums: Iterable[signal.Signals]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def draining(delay: float) -> str:
+    return f"Draining: connections are accepted for {delay:g} s more"
+
+
 @contextmanager
 def stopping_signals(
-    server: _core.Server, access_log: logs.AccessLog
+    server: _core.Server, access_log: logs.AccessLog, drain_delay: float
 ) -> Iterator[None]:
-    """SIGTERM stops gracefully, SIGINT at once; a second SIGINT interrupts the app too.
-    SIGUSR1 opens the logs again.
+    """SIGTERM stops gracefully, after `drain_delay`, which a second one ends; the next
+    one stops at once, as SIGINT does; a second SIGINT interrupts the app too. SIGUSR1
+    opens the logs again.
 
     Only the main thread can have signal handlers; elsewhere there are none.
     """
@@ -210,9 +215,18 @@ def stopping_signals(
         yield
         return
 
+    delays = [0.0, drain_delay] if drain_delay else [0.0]
+
     def on_term(signum: int, frame: object) -> None:
-        server.stop(graceful=True)
         logs.line("INFO", "Handling signal: term")
+        if not delays:
+            logs.line("INFO", "Quick shutdown requested")
+            server.stop(graceful=False)
+            return
+        delay = delays.pop()
+        server.stop(graceful=True, delay=delay)
+        if delay:
+            logs.line("INFO", draining(delay))
 
     def on_int(signum: int, frame: object) -> None:
         server.stop(graceful=False)
@@ -248,6 +262,11 @@ NEED_A_MASTER = (
     "initgroups",
     "max_requests",
     "max_requests_jitter",
+    "max_surge",
+    "max_worker_lifetime",
+    "max_worker_rss",
+    "no_new_privs",
+    "nworkers_changed",
     "on_exit",
     "on_reload",
     "on_starting",
@@ -335,10 +354,21 @@ def serve_here(app: App, config: Config) -> None:
         with telling_systemd(left.notify):
             settings = native(config, access_log.fd, worker=worker)
             with inherited_listeners(config, settings, left) as sockets:
-                serve(app, settings, access_log, sockets, left.notify)
+                here = Here(config, settings, worker, access_log)
+                serve(app, here, sockets, left.notify)
     finally:
         access_log.close()
         logs.close()
+
+
+@dataclass(frozen=True)
+class Here:
+    """What a server of one process is made of."""
+
+    config: Config
+    native: NativeConfig
+    worker: Worker
+    access_log: logs.AccessLog
 
 
 @contextmanager
@@ -377,18 +407,18 @@ def inherited_listeners(
 
 def serve(
     app: App,
-    config: NativeConfig,
-    access_log: logs.AccessLog,
+    here: Here,
     sockets: _core.Listeners | None,
     notify: Notify | None,
 ) -> None:
     try:
-        server = _core.Server(config, log_exception, sockets)
+        server = _core.Server(here.native, log_exception, sockets)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    here.worker.count = lambda: server.requests
     running.append(server)
     try:
-        with stopping_signals(server, access_log):
+        with stopping_signals(server, here.access_log, here.config.drain_delay):
             where = ",".join(describe(address) for address in server.addresses)
             logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
             if notify is not None:

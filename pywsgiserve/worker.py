@@ -15,14 +15,14 @@ from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
 from pywsgiserve.config import Config
-from pywsgiserve.hooks import Worker
+from pywsgiserve.hooks import Heartbeat, Worker
 from pywsgiserve.server import App, Owner, log_exception, native, running
 
 FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
 ABORTED = 1
 
 # Orders of the master, as csrc/proc/workers.h and csrc/engine/poller.h have them.
-RETIRE, QUICK, REOPEN, GONE, LOST = 1, 2, 4, 0x100, 0x200
+RETIRE, QUICK, REOPEN, DRAIN, GONE, LOST = 1, 2, 4, 16, 0x100, 0x200
 
 # Signals that tell a master something and must not end a worker.
 FOR_MASTERS = (
@@ -110,22 +110,35 @@ class Life:
         if hook is not None:
             try:
                 hook(*arguments)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 log_exception(f"Exception in {name} hook", error)
+
+    def _call(self, name: str, *arguments: object) -> None:
+        """Call a hook without which this worker cannot serve."""
+        hook = getattr(self.worker.cfg, name)
+        if hook is None:
+            return
+        try:
+            hook(*arguments)
+        except Exception as error:
+            log_exception(f"Exception in {name} hook", error)
+            said = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{name}: the hook has failed: {said}") from None
 
     def serve(self) -> int:
         config, worker = self.worker.cfg, self.worker
         logs.line("INFO", f"Booting worker with pid: {worker.pid}")
-        if config.post_fork is not None:
-            config.post_fork(self.server, worker)
+        worker.tmp = Heartbeat(self.core.notify)
+        self._call("post_fork", self.server, worker)
         if self.owner is not None:
             become(self.owner)
+        if config.no_new_privs:
+            forbid_new_privileges()
         app = worker.wsgi = self.load_app()
         if config.max_requests:
             jitter = random.randint(0, config.max_requests_jitter)
             worker.max_requests = config.max_requests + jitter
-        if config.post_worker_init is not None:
-            config.post_worker_init(worker)
+        self._call("post_worker_init", worker)
         ring = logs.ring(self.rings, self.core.place)
         settings = native(config, self.access_log.fd, ring, worker=worker)
         try:
@@ -135,6 +148,7 @@ class Life:
         except ValueError as error:
             raise ConfigError(str(error)) from None
         self.engine = engine
+        worker.count = lambda: engine.requests
         worker.booted = True
         running.append(engine)
         try:
@@ -182,7 +196,14 @@ class Life:
             raise SystemExit(0)  # Nothing has begun that could be lost.
 
     def on_term(self, signum: int, frame: object) -> None:
-        self.stop(graceful=True)
+        """Not from the master, who would say when the time of draining is over."""
+        delay = self.worker.cfg.drain_delay
+        if self.engine is None or not delay or not self.worker.alive:
+            self.stop(graceful=True)
+            return
+        self.worker.alive = False
+        self.core.ask_successor()
+        self.engine.stop(graceful=True, delay=delay)
 
     def on_quit(self, signum: int, frame: object) -> None:
         self._call_safely("worker_int", self.worker)
@@ -207,6 +228,8 @@ class Life:
             self.reopen_logs()
         if orders & GONE and self.worker.alive:
             logs.line("INFO", f"Parent changed, shutting down: {self.worker}")
+        if orders & DRAIN and self.engine is not None:
+            self.engine.say_close()
         if orders & QUICK:
             self.stop(graceful=False)
         if orders & LOST:
@@ -217,6 +240,13 @@ class Life:
     def reopen_logs(self) -> None:
         logs.reopen()
         self.access_log.reopen(self.engine)
+
+
+def forbid_new_privileges() -> None:
+    try:
+        _core.forbid_new_privileges()
+    except PermissionError as error:
+        raise ConfigError(f"no_new_privs: {error}") from None
 
 
 def become(owner: Owner) -> None:

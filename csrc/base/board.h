@@ -18,10 +18,11 @@
 typedef struct {
     _Alignas(64) _Atomic int64_t busy_since_ms; /* monotonic; 0: waiting for requests */
     _Atomic uint64_t requests;                  /* that the app has answered */
-    _Atomic int32_t pid;  /* of a worker that a mold has forked; -1: it could not */
     _Atomic bool ready;   /* the app is loaded, connections are accepted */
     _Atomic bool leaving; /* it has served its share and wants a successor */
-    _Atomic bool closed;  /* it ends, so it accepts no more */
+    /* Of the master, but for the claim that a mold's worker makes. */
+    _Atomic bool closed;    /* by the worker: it accepts no more, and ends */
+    _Atomic uint64_t claim; /* whose the cell is: see pws_cell_claim */
 } pws_cell;
 
 typedef struct {
@@ -31,6 +32,19 @@ typedef struct {
 
 /* By the master: a worker is about to be forked into the cell, and starts now. */
 void pws_cell_assign(pws_cell *cell);
+
+/* A cell is assigned to one worker at a time, under a number that is new each time. One
+ * that a mold forks claims it by that number, with its pid or, when there is no worker
+ * to be had, -1: the first claim wins, and one that comes after the cell was revoked,
+ * or assigned again, is refused. So a late worker cannot share a cell with another one.
+ */
+uint32_t pws_cell_nonce(const pws_cell *cell);
+bool pws_cell_claim(pws_cell *cell, uint32_t nonce, int32_t pid);
+
+/* By the master: who has claimed the cell; 0: nobody yet. To take the cell back from
+ * one who has not: returns whether it is back. */
+int32_t pws_cell_claimed(const pws_cell *cell);
+bool pws_cell_revoke(pws_cell *cell);
 
 /* By the worker: it can serve; an app is called; the app has returned, or waits for its
  * client. */

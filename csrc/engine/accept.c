@@ -260,10 +260,6 @@ pws_accept_again(pws_engine *e)
         }
         return;
     }
-    if (atomic_load_explicit(&e->draining, memory_order_relaxed)) {
-        e->accept_again_ms = PWS_NEVER;
-        return;
-    }
     if ((e->accept_failing || is_full(e)) && e->clock.now_ms < e->accept_again_ms) {
         return;
     }

@@ -132,8 +132,8 @@ typedef struct {
 #define PWS_WAIT_FAILED (-2)
 int pws_engine_wait(pws_engine *e, const pws_wait *wait);
 
-/* From now on each response says close. From any thread, without the lease; the drain
- * itself follows. */
+/* From now on each response says close. From any thread, without the lease. The drain
+ * itself follows, at once or later: until then connections are accepted as before. */
 static inline void
 pws_engine_announce_drain(pws_engine *e)
 {

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "proc/balance.h"
 #include "proc/reap.h"
+#include "proc/recycle.h"
 #include "proc/signals.h"
 #include "proc/slots.h"
 #include "proc/spawn.h"
@@ -20,8 +22,6 @@
 #define ABORT_MS 2000
 /* For the call in hand, once somebody wants a quick end. */
 #define QUICK_MS 2000
-/* A worker keeps graceful_timeout itself, and closes its connections then. */
-#define GRACE_MORE_MS 1000
 
 /* Workers that may die at the start, one after the other, before we give up. */
 #define FAILURES_AT_START 5
@@ -50,6 +50,7 @@ pws_master_init(pws_master *m, const pws_master_calls *calls, void *context)
     pws_systemd_init(&m->systemd);
     m->slots = 1;
     m->tend_ms = PWS_NEVER;
+    pws_oom_open(&m->oom, "/proc/self/cgroup", "/sys/fs/cgroup");
     if (pipe2(m->news, O_NONBLOCK | O_CLOEXEC) < 0) {
         m->news[0] = m->news[1] = -1;
         return -1;
@@ -85,15 +86,18 @@ pws_master_tell(const pws_master *m)
     }
 }
 
-void
+int
 pws_master_be_worker(pws_master *m, const pws_mold_request *request)
 {
     close_fd(&m->order_fd);
     m->order_fd = request->fds[0];
     m->cell = &m->workers.board->cells[request->cell];
+    if (!pws_cell_claim(m->cell, request->nonce, getpid())) {
+        return -1;
+    }
     pws_cell_begin(m->cell); /* its time begins now, not when it was asked for */
-    atomic_store(&m->cell->pid, getpid());
     pws_master_tell(m);
+    return 0;
 }
 
 void
@@ -102,7 +106,7 @@ pws_master_decline(pws_master *m, const pws_mold_request *request)
     if (request->fd_count > 0) {
         close(request->fds[0]);
     }
-    atomic_store(&m->workers.board->cells[request->cell].pid, -1);
+    (void)pws_cell_claim(&m->workers.board->cells[request->cell], request->nonce, -1);
     pws_master_tell(m);
 }
 
@@ -115,6 +119,7 @@ retire_all(pws_master *m, pws_order order, int64_t within_ms)
 
     for (unsigned i = 0; i < m->workers.top; i++) {
         if (m->workers.all[i].state != PWS_WORKER_NONE) {
+            pws_worker_blame(&m->workers.all[i], PWS_CAUSE_STOP);
             pws_worker_retire(&m->workers.all[i], order, end_ms);
         }
     }
@@ -125,19 +130,20 @@ stop(pws_master *m, bool quick)
 {
     bool first = m->phase != PWS_MASTER_STOPPING;
 
-    if (!first && !quick) {
+    if (!first && (m->quick || !quick)) {
         return;
     }
     if (!first) {
         pws_master_say(m, PWS_LOG_INFO, "Quick shutdown requested");
     }
     m->phase = PWS_MASTER_STOPPING;
+    m->quick = quick;
     if (first) {
         pws_upgrade_stopping(m);
         m->calls->stopping(m->context);
     }
     retire_all(m, quick ? PWS_ORDER_QUICK : PWS_ORDER_RETIRE,
-               quick ? QUICK_MS : m->settings.graceful_ms + GRACE_MORE_MS);
+               quick ? QUICK_MS : m->settings.graceful_ms + PWS_GRACE_MORE_MS);
 }
 
 void
@@ -174,39 +180,58 @@ begin_generation(pws_master *m, const pws_master_settings *settings)
 static void
 retire_tried(pws_master *m)
 {
-    int64_t end_ms = pws_clock_now_ms() + m->settings.graceful_ms + GRACE_MORE_MS;
+    int64_t end_ms = pws_clock_now_ms() + m->settings.graceful_ms + PWS_GRACE_MORE_MS;
 
     for (unsigned i = 0; i < m->workers.top; i++) {
         pws_worker *w = &m->workers.all[i];
 
         if (w->state != PWS_WORKER_NONE && w->generation == m->workers.generation) {
+            pws_worker_blame(w, PWS_CAUSE_GIVEN_UP);
             pws_worker_retire(w, PWS_ORDER_RETIRE, end_ms);
         }
+    }
+}
+
+/* The generation from before is the one in force again. */
+static void
+go_back(pws_master *m)
+{
+    unsigned tried = m->settings.workers;
+
+    m->phase = PWS_MASTER_SERVING;
+    retire_tried(m);
+    m->settings = m->proven;
+    m->workers.generation = m->proven_generation;
+    m->calls->settled(m->context, false);
+    pws_systemd_settled(&m->systemd, false);
+    if (tried != m->settings.workers) {
+        m->calls->counted(m->context, m->settings.workers);
     }
 }
 
 void
 pws_master_settle(pws_master *m, bool keep)
 {
-    m->phase = PWS_MASTER_SERVING;
     if (!keep) {
         pws_master_say(m, PWS_LOG_ERROR,
                        "Reload failed: the workers from before it stay");
-        retire_tried(m);
-        m->settings = m->proven;
-        m->workers.generation = m->proven_generation;
+        go_back(m);
+        return;
     }
-    m->calls->settled(m->context, keep);
-    pws_systemd_settled(&m->systemd, keep);
+    m->phase = PWS_MASTER_SERVING;
+    m->rolling = true;
+    m->calls->settled(m->context, true);
+    pws_systemd_settled(&m->systemd, true);
 }
 
 static void
 reload(pws_master *m)
 {
-    pws_master_settings settings = m->settings;
+    const pws_master_settings before = m->settings; /* a hook may resize */
+    pws_master_settings settings = before;
 
     pws_master_say(m, PWS_LOG_INFO, "Hang up: Master");
-    if (m->phase == PWS_MASTER_STOPPING) {
+    if (m->phase == PWS_MASTER_DRAINING || m->phase == PWS_MASTER_STOPPING) {
         return;
     }
     pws_systemd_reloading(&m->systemd);
@@ -221,10 +246,47 @@ reload(pws_master *m)
     }
     if (m->phase == PWS_MASTER_SERVING) {
         m->phase = PWS_MASTER_TRYING;
-        m->proven = m->settings;
+        m->proven = before;
         m->proven_generation = m->workers.generation;
     }
     begin_generation(m, &settings);
+}
+
+/* Signals of an end */
+
+/* Tell those that serve that clients are to move away. */
+static void
+announce_end(const pws_master *m)
+{
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        const pws_worker *w = &m->workers.all[i];
+
+        if (w->state == PWS_WORKER_SERVING && w->kind == PWS_KIND_WORKER) {
+            (void)pws_worker_order(w, PWS_ORDER_DRAIN);
+        }
+    }
+}
+
+/* SIGTERM: stop, after a while in which load balancers learn of it. Another one means
+ * that it should be sooner. */
+static void
+terminate(pws_master *m)
+{
+    bool serves = m->phase == PWS_MASTER_SERVING || m->phase == PWS_MASTER_TRYING;
+
+    if (!serves || m->settings.drain_ms == 0) {
+        stop(m, m->phase == PWS_MASTER_STOPPING);
+        return;
+    }
+    if (m->phase == PWS_MASTER_TRYING) {
+        go_back(m);
+    }
+    pws_master_say(m, PWS_LOG_INFO, "Draining: connections are accepted for %g s more",
+                   (double)m->settings.drain_ms / 1000);
+    m->phase = PWS_MASTER_DRAINING;
+    pws_upgrade_stopping(m);
+    m->drain_end_ms = pws_clock_now_ms() + m->settings.drain_ms;
+    announce_end(m);
 }
 
 /* The turn of the loop */
@@ -265,8 +327,11 @@ static int
 sleep_ms(const pws_master *m)
 {
     int64_t now_ms = pws_clock_now_ms();
-    int64_t due_ms = next_due_ms(m, now_ms);
+    int64_t due_ms = earlier(next_due_ms(m, now_ms), pws_recycle_due_ms(m));
 
+    if (m->phase == PWS_MASTER_DRAINING) {
+        due_ms = earlier(due_ms, m->drain_end_ms);
+    }
     if (due_ms == PWS_NEVER) {
         return -1;
     }
@@ -312,6 +377,10 @@ hear_of_ready_ones(pws_master *m)
             atomic_load_explicit(&pws_worker_cell(&m->workers, w)->ready,
                                  memory_order_acquire)) {
             w->state = PWS_WORKER_SERVING;
+            w->served_ms = pws_clock_now_ms();
+            if (m->phase == PWS_MASTER_DRAINING && w->kind == PWS_KIND_WORKER) {
+                (void)pws_worker_order(w, PWS_ORDER_DRAIN);
+            }
             if (m->failures == 0) {
                 m->spawn_ms = 0; /* its head start is over */
             }
@@ -362,50 +431,6 @@ check_deadlines(pws_master *m)
     }
 }
 
-/* Molds of generations that have passed. */
-static void
-retire_old_molds(pws_master *m, int64_t end_ms)
-{
-    for (unsigned i = 0; i < m->workers.top; i++) {
-        pws_worker *w = &m->workers.all[i];
-
-        if (w->kind == PWS_KIND_MOLD && w->generation != m->workers.generation &&
-            (w->state == PWS_WORKER_BOOTING || w->state == PWS_WORKER_SERVING)) {
-            pws_worker_retire(w, PWS_ORDER_RETIRE, end_ms);
-        }
-    }
-}
-
-/* Let those go that are too many, but never before others can serve in their place. */
-static void
-balance(pws_master *m)
-{
-    unsigned wanted = m->settings.workers;
-    pws_worker_count n = pws_workers_count(&m->workers);
-    int64_t end_ms = pws_clock_now_ms() + m->settings.graceful_ms + GRACE_MORE_MS;
-
-    if (m->phase == PWS_MASTER_STARTING && n.serving >= wanted) {
-        m->phase = PWS_MASTER_SERVING;
-        m->calls->started(m->context);
-        pws_systemd_ready(&m->systemd);
-    }
-    if (m->phase == PWS_MASTER_TRYING && n.serving >= wanted) {
-        pws_master_settle(m, true);
-    }
-    if (m->phase != PWS_MASTER_SERVING) {
-        return;
-    }
-    retire_old_molds(m, end_ms);
-    for (; n.spare > 0 && n.spare + n.serving > wanted; n.spare--) {
-        pws_worker_retire(pws_workers_spare(&m->workers, false), PWS_ORDER_RETIRE,
-                          end_ms);
-    }
-    for (unsigned there = n.booting + n.serving; there > wanted; there--) {
-        pws_worker_retire(pws_workers_spare(&m->workers, true), PWS_ORDER_RETIRE,
-                          end_ms);
-    }
-}
-
 static void
 reopen_logs(pws_master *m)
 {
@@ -417,19 +442,31 @@ reopen_logs(pws_master *m)
     }
 }
 
+/* A signal has said so. */
 static void
-add_worker(pws_master *m)
+recount(pws_master *m, unsigned workers)
 {
-    if (m->settings.workers < PWS_WORKERS_MAX) {
-        m->settings.workers++;
+    if (workers <= PWS_WORKERS_MAX && workers != m->settings.workers) {
+        m->settings.workers = workers;
+        m->calls->counted(m->context, workers);
     }
 }
 
+/* SIGWINCH: each resized terminal sends it, so it is for daemons only. */
 static void
-drop_worker(pws_master *m)
+send_all_home(pws_master *m)
 {
-    if (m->settings.workers > 1) {
-        m->settings.workers--;
+    if (!m->settings.daemon) {
+        pws_master_say(m, PWS_LOG_DEBUG, "SIGWINCH ignored. Not daemonized");
+        return;
+    }
+    pws_master_say(m, PWS_LOG_INFO, "Handling signal: winch");
+    if (m->phase == PWS_MASTER_TRYING) {
+        go_back(m);
+    }
+    if (m->phase == PWS_MASTER_SERVING) {
+        pws_master_say(m, PWS_LOG_INFO, "graceful stop of workers");
+        recount(m, 0);
     }
 }
 
@@ -454,16 +491,16 @@ heed_signals(pws_master *m)
         stop(m, true);
     }
     if (came(m, SIGTERM, "term")) {
-        stop(m, false);
+        terminate(m);
     }
     if (came(m, SIGHUP, "hup")) {
         reload(m);
     }
     if (came(m, SIGTTIN, "ttin")) {
-        add_worker(m);
+        recount(m, m->settings.workers + 1);
     }
-    if (came(m, SIGTTOU, "ttou")) {
-        drop_worker(m);
+    if (came(m, SIGTTOU, "ttou") && m->settings.workers > 1) {
+        recount(m, m->settings.workers - 1);
     }
     if (came(m, SIGUSR1, "usr1")) {
         reopen_logs(m);
@@ -471,10 +508,19 @@ heed_signals(pws_master *m)
     if (came(m, SIGUSR2, "usr2")) {
         m->kin.wanted = true;
     }
-    if (pws_signals_take(SIGWINCH)) { /* each resized terminal sends it */
-        pws_master_say(m, PWS_LOG_DEBUG, "SIGWINCH ignored: not supported yet");
+    if (pws_signals_take(SIGWINCH)) {
+        send_all_home(m);
     }
     (void)pws_signals_take(SIGCHLD); /* we look at each wake-up anyway */
+}
+
+static void
+heed_hooks(pws_master *m)
+{
+    if (m->asked_reload) {
+        m->asked_reload = false;
+        reload(m);
+    }
 }
 
 static int
@@ -506,12 +552,37 @@ run(pws_master *m, int signals_fd)
         pws_upgrade_turn(m);
         pws_reap(m);
         heed_signals(m);
+        heed_hooks(m);
         check_deadlines(m);
-        balance(m);
+        if (m->phase == PWS_MASTER_DRAINING && pws_clock_now_ms() >= m->drain_end_ms) {
+            stop(m, false);
+        }
+        pws_balance(m);
         pws_systemd_turn(&m->systemd, &m->workers,
                          m->phase == PWS_MASTER_STOPPING || m->settings.workers == 0);
         pws_slots_tend(m);
     }
+}
+
+void
+pws_master_resize(pws_master *m, unsigned workers)
+{
+    m->settings.workers = workers < PWS_WORKERS_MAX ? workers : PWS_WORKERS_MAX;
+    pws_master_tell(m);
+}
+
+void
+pws_master_ask_reload(pws_master *m)
+{
+    m->asked_reload = true;
+    pws_master_tell(m);
+}
+
+void
+pws_master_hurry(pws_master *m)
+{
+    m->spawn_ms = 0;
+    pws_master_tell(m);
 }
 
 int

@@ -11,14 +11,22 @@
 
 #include "base/log.h"
 #include "proc/mold.h"
+#include "proc/oom.h"
 #include "proc/systemd.h"
 #include "proc/workers.h"
 
 typedef struct {
-    unsigned workers;    /* how many to keep alive, at most PWS_WORKERS_MAX */
-    int64_t timeout_ms;  /* how long one may be busy; 0: as long as it likes */
-    int64_t graceful_ms; /* how long one may take to end */
-    bool preload;        /* a mold loads the app, and forks the workers */
+    unsigned workers;      /* how many to keep alive, at most PWS_WORKERS_MAX */
+    int64_t timeout_ms;    /* how long one may be busy; 0: as long as it likes */
+    int64_t graceful_ms;   /* how long one may take to end */
+    bool preload;          /* a mold loads the app, and forks the workers */
+    unsigned surge;        /* processes beyond `workers` while some are replaced; 0: as
+                              many again */
+    int64_t lifetime_ms;   /* after which a worker is replaced; 0: never */
+    uint64_t rss_max;      /* bytes in memory, the same */
+    uint64_t max_requests; /* the same, and decided by the worker */
+    int64_t drain_ms;      /* how long SIGTERM lets connections be accepted still */
+    bool daemon;           /* no terminal: SIGWINCH is meant */
 } pws_master_settings;
 
 /* Why a worker has ended, as far as the master knows. */
@@ -27,6 +35,8 @@ typedef struct {
     unsigned number;
     int status;     /* of waitpid */
     unsigned place; /* of its cell */
+    bool timed_out;
+    const char *words; /* why, as far as the status does not say it; "" */
 } pws_worker_end;
 
 /* `context` is that of the master. */
@@ -46,6 +56,8 @@ typedef struct {
     int (*reload)(void *context, pws_master_settings *settings);
     /* Whether the workers of the last reload could start. */
     void (*settled)(void *context, bool kept);
+    /* The number of workers is another one, by a signal. */
+    void (*counted)(void *context, unsigned workers);
     void (*reopen)(void *context);  /* USR1 */
     void (*started)(void *context); /* the first set of workers is ready */
     void (*stopping)(void *context);
@@ -65,7 +77,8 @@ typedef struct {
 typedef enum {
     PWS_MASTER_STARTING, /* the first set of workers is not ready yet */
     PWS_MASTER_SERVING,
-    PWS_MASTER_TRYING, /* a new generation boots, the one before goes on */
+    PWS_MASTER_TRYING,   /* a new generation boots, the one before goes on */
+    PWS_MASTER_DRAINING, /* as before, but answers say close: see drain_ms */
     PWS_MASTER_STOPPING,
 } pws_master_phase;
 
@@ -85,12 +98,20 @@ typedef struct {
     pws_master_phase phase;
     pws_workers workers;
     unsigned proven_generation, last_generation, last_number;
-    int news[2];       /* workers say there that their cell has changed */
-    bool adopts;       /* orphans become our children: as PID 1, or a subreaper */
-    unsigned failures; /* workers in a row that could not serve for long */
-    int64_t failed_ms; /* when the last one did */
-    int64_t spawn_ms;  /* none is forked before; 0: at once */
-    bool head_start;   /* the first workers have had it */
+    int news[2];          /* workers say there that their cell has changed */
+    bool adopts;          /* orphans become our children: as PID 1, or a subreaper */
+    unsigned failures;    /* workers in a row that could not serve for long */
+    int64_t failed_ms;    /* when the last one did */
+    int64_t spawn_ms;     /* none is forked before; 0: at once */
+    bool head_start;      /* the first workers have had it */
+    bool rolling;         /* a reload is kept, and not all of its workers are ready */
+    bool pause_untold;    /* a pause has begun that is not in the log yet */
+    bool short_said;      /* it is there, and nobody has said that all serve again */
+    bool asked_reload;    /* like SIGHUP, from a hook */
+    bool quick;           /* STOPPING: nobody is waited for */
+    int64_t look_ms;      /* when to look at the memory of workers again */
+    int64_t drain_end_ms; /* DRAINING: when it stops */
+    pws_oom oom;
     int exit_code;
     const char *reason; /* of the end; NULL: it was asked for */
     pws_kin kin;
@@ -119,6 +140,15 @@ void pws_master_close(pws_master *m);
 #define PWS_IS_SUCCESSOR (-3)
 int pws_master_run(pws_master *m, const pws_master_settings *settings);
 
+/* From the hooks of the master: another number of workers, up to PWS_WORKERS_MAX; a
+ * reload; fork those that are missing without a pause. The loop acts on it. */
+void pws_master_resize(pws_master *m, unsigned workers);
+void pws_master_ask_reload(pws_master *m);
+void pws_master_hurry(pws_master *m);
+
+/* A worker keeps graceful_timeout itself, and closes its connections then. */
+#define PWS_GRACE_MORE_MS 1000
+
 /* For reap.c: the first workers cannot start, so all ends with one of these codes,
  * which are Gunicorn's too; the generation that is tried is the one to keep, or to
  * drop. */
@@ -131,10 +161,11 @@ void pws_master_settle(pws_master *m, bool keep);
 void pws_master_say(const pws_master *m, pws_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* In a process that a mold has just forked: be the worker that was asked for. Or, in
- * the mold: it cannot be had. Either way the descriptors of `request` but the first are
- * the caller's. */
-void pws_master_be_worker(pws_master *m, const pws_mold_request *request);
+/* In a process that a mold has just forked: be the worker that was asked for. Returns
+ * 0, or -1 when that is not wanted any more: the process must end. Or, in the mold: it
+ * cannot be had. Either way the descriptors of `request` but the first are the
+ * caller's. */
+int pws_master_be_worker(pws_master *m, const pws_mold_request *request);
 void pws_master_decline(pws_master *m, const pws_mold_request *request);
 
 /* In a worker: the cell has changed. From any thread. */

@@ -13,7 +13,7 @@
 
 /* What travels beside the descriptors. */
 typedef struct {
-    uint32_t cell, number;
+    uint32_t cell, nonce, number;
 } letter;
 
 int
@@ -28,7 +28,7 @@ pws_mold_connect(int ends[2])
 int
 pws_mold_ask(int fd, const pws_mold_request *request)
 {
-    letter text = {request->cell, request->number};
+    letter text = {request->cell, request->nonce, request->number};
     int fds[PWS_MOLD_FDS_MAX];
     const pws_parcel parcel = {
         .text = &text, .size = sizeof(text), .fds = fds, .count = request->fd_count};
@@ -40,7 +40,7 @@ pws_mold_ask(int fd, const pws_mold_request *request)
 int
 pws_mold_hear(int fd, pws_mold_request *request)
 {
-    letter text = {0, 0};
+    letter text = {0, 0, 0};
     pws_parcel parcel = {.text = &text, .size = sizeof(text), .fds = request->fds};
     ssize_t n = pws_pass_receive(fd, &parcel);
     unsigned char order;
@@ -52,6 +52,7 @@ pws_mold_hear(int fd, pws_mold_request *request)
     memcpy(&order, &text, 1);
     request->order = n == 1 ? order : 0;
     request->cell = text.cell;
+    request->nonce = text.nonce;
     request->number = text.number;
     return 1;
 }

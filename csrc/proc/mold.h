@@ -18,6 +18,7 @@
 
 typedef struct {
     uint32_t cell;
+    uint32_t nonce; /* of its assignment: see base/board.h */
     uint32_t number;
     uint32_t fd_count;
     int fds[PWS_MOLD_FDS_MAX];

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static int
@@ -75,4 +76,13 @@ pws_privileges_drop(const pws_privileges *p, char *why, size_t why_room)
         return fail(why, why_room, "setresuid");
     }
     return check(p, why, why_room);
+}
+
+int
+pws_privileges_forbid_new(char *why, size_t why_room)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        return fail(why, why_room, "prctl");
+    }
+    return 0;
 }

@@ -17,4 +17,9 @@ typedef struct {
  * `why`: the process must not go on then. */
 int pws_privileges_drop(const pws_privileges *p, char *why, size_t why_room);
 
+/* From now on no program that this process or its children start has more rights than
+ * they have, setuid or not, and it cannot be undone. Returns 0, or -1 with a sentence
+ * in `why`. */
+int pws_privileges_forbid_new(char *why, size_t why_room);
+
 #endif

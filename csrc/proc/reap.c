@@ -1,42 +1,12 @@
 #include "proc/reap.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/wait.h>
 
 #include "engine/lent.h"
-#include "proc/signals.h"
+#include "proc/cause.h"
 #include "proc/spawn.h"
 #include "proc/upgrade.h"
-
-static void
-log_end(const pws_master *m, const pws_worker *w, int status)
-{
-    const char *what = w->kind == PWS_KIND_MOLD ? "Mold" : "Worker", *name;
-    int signum;
-
-    if (WIFEXITED(status)) {
-        if (WEXITSTATUS(status) != 0) {
-            pws_master_say(m, PWS_LOG_ERROR, "%s (pid:%d) exited with code %d.", what,
-                           (int)w->pid, WEXITSTATUS(status));
-        }
-        return;
-    }
-    signum = WTERMSIG(status);
-    name = pws_signals_name(signum);
-    if (name == NULL) {
-        pws_master_say(m, PWS_LOG_WARNING, "%s (pid:%d) was sent signal %d!", what,
-                       (int)w->pid, signum);
-        return;
-    }
-    pws_master_say(m,
-                   signum == SIGKILL   ? PWS_LOG_ERROR
-                   : signum == SIGTERM ? PWS_LOG_INFO
-                                       : PWS_LOG_WARNING,
-                   "%s (pid:%d) was sent SIG%s!%s", what, (int)w->pid, name,
-                   signum == SIGKILL && w->last_signal == 0 ? " Perhaps out of memory?"
-                                                            : "");
-}
 
 /* A worker has ended before it could serve, and nobody had asked it to. */
 static void
@@ -60,7 +30,7 @@ note_failed_boot(pws_master *m, const pws_worker *w, int status)
 void
 pws_reap_learn_pid(pws_master *m, pws_worker *w)
 {
-    int32_t pid = atomic_load(&pws_worker_cell(&m->workers, w)->pid);
+    int32_t pid = pws_cell_claimed(pws_worker_cell(&m->workers, w));
 
     if (pid > 0) {
         w->pid = pid;
@@ -72,7 +42,8 @@ pws_reap_learn_pid(pws_master *m, pws_worker *w)
     }
 }
 
-/* A mold has ended: what it has not forked by now it never will. */
+/* A mold has ended: what it has not forked by now it never will. A worker that it has
+ * forked, and that has not said so yet, finds its cell taken back. */
 static void
 forget_unborn(pws_master *m, unsigned generation)
 {
@@ -82,9 +53,11 @@ forget_unborn(pws_master *m, unsigned generation)
         if (w->state == PWS_WORKER_NONE || w->pid != 0 || w->generation != generation) {
             continue;
         }
-        pws_reap_learn_pid(m, w);
-        if (w->pid == 0) {
+        if (pws_cell_revoke(pws_worker_cell(&m->workers, w))) {
             pws_workers_give(w);
+        }
+        else {
+            pws_reap_learn_pid(m, w);
         }
     }
 }
@@ -102,13 +75,33 @@ have_siblings_look(const pws_master *m)
     }
 }
 
+/* Whether somebody here has told it to end. */
+static bool
+was_told(const pws_master *m, const pws_worker *w)
+{
+    return m->phase == PWS_MASTER_STOPPING ||
+           (w->state == PWS_WORKER_RETIRING && w->cause != PWS_CAUSE_OWN);
+}
+
 static void
 bury(pws_master *m, pws_worker *w, int status)
 {
-    pws_worker_end end = {w->pid, w->number, status, (unsigned)(w - m->workers.all)};
-    bool unasked = w->state != PWS_WORKER_RETIRING && m->phase != PWS_MASTER_STOPPING;
+    char words[PWS_CAUSE_ROOM];
+    pws_worker_end end = {.pid = w->pid,
+                          .number = w->number,
+                          .status = status,
+                          .place = (unsigned)(w - m->workers.all),
+                          .timed_out = w->timed_out,
+                          .words = words};
+    bool told = was_told(m, w);
+    bool closed = pws_worker_has_closed(&m->workers, w);
     bool served = atomic_load(&pws_worker_cell(&m->workers, w)->ready);
-    log_end(m, w, status);
+
+    if (closed) {
+        pws_worker_blame(w, PWS_CAUSE_OWN);
+    }
+    pws_cause_words(m, w, status, words);
+    pws_cause_log(m, w, status, words);
     m->calls->reaped(m->context, &end);
     pws_workers_give(w);
     if (w->kind == PWS_KIND_MOLD) {
@@ -117,7 +110,7 @@ bury(pws_master *m, pws_worker *w, int status)
     else if (served && WIFSIGNALED(status)) {
         have_siblings_look(m);
     }
-    if (!unasked) {
+    if (told) {
         return;
     }
     if (!served) {

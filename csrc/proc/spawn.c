@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "proc/balance.h"
 #include "proc/signals.h"
 #include "proc/slots.h"
 
@@ -31,6 +32,7 @@ pws_spawn_failed(pws_master *m)
     }
     m->failures++;
     m->spawn_ms = now_ms + pause_ms;
+    m->pause_untold = pause_ms > 0;
 }
 
 /* The master's things go. Returns what pws_master_run does in such a process. */
@@ -134,6 +136,7 @@ ask_mold(pws_master *m, const pws_worker *mold)
         return;
     }
     request.cell = (uint32_t)(w - m->workers.all);
+    request.nonce = pws_cell_nonce(pws_worker_cell(&m->workers, w));
     request.number = w->number;
     request.fd_count =
         1 + m->calls->sockets(m->context, w->slot, false, request.fds + 1);
@@ -178,13 +181,28 @@ unsigned
 pws_spawn_missing(const pws_master *m)
 {
     pws_worker_count n = pws_workers_count(&m->workers);
-    unsigned there = n.booting + n.serving;
 
-    if (m->phase == PWS_MASTER_STOPPING || there >= m->settings.workers ||
-        n.living >= PWS_BOARD_CELLS || mold_boots(m)) {
+    if (m->phase == PWS_MASTER_STOPPING || n.living >= PWS_BOARD_CELLS ||
+        mold_boots(m)) {
         return 0;
     }
-    return m->settings.workers - there;
+    return pws_balance_missing(m);
+}
+
+/* Say, once a pause, that somebody is missing and when the next try is. */
+static void
+tell_pause(pws_master *m)
+{
+    pws_worker_count n = pws_workers_count(&m->workers);
+    int64_t left_ms = m->spawn_ms - pws_clock_now_ms();
+
+    if (!m->pause_untold || left_ms <= 0 || m->phase == PWS_MASTER_STARTING) {
+        return;
+    }
+    m->pause_untold = false;
+    m->short_said = true;
+    pws_master_say(m, PWS_LOG_WARNING, "%u of %u workers serve; the next try in %.1f s",
+                   n.serving + n.spare, m->settings.workers, (double)left_ms / 1000);
 }
 
 static unsigned
@@ -229,6 +247,9 @@ pws_spawn_all(pws_master *m)
         if (code < 0) {
             return code;
         }
+    }
+    if (pws_spawn_missing(m) > 0) {
+        tell_pause(m);
     }
     return 0;
 }

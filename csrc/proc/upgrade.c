@@ -45,7 +45,9 @@ obstacle(const pws_master *m)
     if (m->kin.predecessor != 0) {
         return "Parent exists.";
     }
-    return m->phase == PWS_MASTER_STOPPING ? "This master is stopping." : NULL;
+    return m->phase == PWS_MASTER_DRAINING || m->phase == PWS_MASTER_STOPPING
+               ? "This master is stopping."
+               : NULL;
 }
 
 /* The master's things go, above all what its workers take its end from. */
@@ -95,7 +97,8 @@ static void
 say_how_it_ended(const pws_master *m, int status)
 {
     pid_t pid = m->kin.successor;
-    const char *now = m->phase == PWS_MASTER_STOPPING ? "" : "; this one goes on";
+    bool ends = m->phase == PWS_MASTER_DRAINING || m->phase == PWS_MASTER_STOPPING;
+    const char *now = ends ? "" : "; this one goes on";
     const char *name;
 
     if (WIFEXITED(status)) {
@@ -119,7 +122,7 @@ pws_upgrade_bury(pws_master *m, pid_t pid, int status)
     say_how_it_ended(m, status);
     m->kin.successor = 0;
     m->calls->successor(m->context, 0);
-    if (m->phase == PWS_MASTER_STOPPING) {
+    if (m->phase == PWS_MASTER_DRAINING || m->phase == PWS_MASTER_STOPPING) {
         pws_upgrade_stopping(m); /* of the whole service, as it turns out */
     }
 }
@@ -172,8 +175,11 @@ pws_upgrade_due_ms(const pws_master *m, int64_t now_ms)
 void
 pws_upgrade_stopping(pws_master *m)
 {
+    int64_t drain_ms = m->phase == PWS_MASTER_DRAINING ? m->settings.drain_ms : 0;
+
     if (m->kin.successor == 0) {
-        pws_systemd_stopping(&m->systemd, m->settings.graceful_ms + STOP_MORE_MS);
+        pws_systemd_stopping(&m->systemd,
+                             drain_ms + m->settings.graceful_ms + STOP_MORE_MS);
     }
 }
 

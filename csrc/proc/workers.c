@@ -51,14 +51,33 @@ pws_worker_is_wanted(const pws_workers *workers, const pws_worker *w)
 {
     const pws_cell *cell = pws_worker_cell(workers, w);
 
-    return w->generation == workers->generation &&
+    return w->generation == workers->generation && w->cause != PWS_CAUSE_RECYCLED &&
            !atomic_load_explicit(&cell->leaving, memory_order_relaxed);
+}
+
+/* Count one that is alive and was told nothing yet. */
+static void
+count_one(const pws_workers *workers, const pws_worker *w, pws_worker_count *n)
+{
+    bool serves = w->state == PWS_WORKER_SERVING && !pws_worker_has_closed(workers, w);
+
+    n->tried += serves && w->generation == workers->generation;
+    n->old += w->generation != workers->generation;
+    if (!pws_worker_is_wanted(workers, w)) {
+        n->spare += serves;
+    }
+    else if (w->state == PWS_WORKER_BOOTING) {
+        n->booting++;
+    }
+    else {
+        n->serving += serves;
+    }
 }
 
 pws_worker_count
 pws_workers_count(const pws_workers *workers)
 {
-    pws_worker_count n = {0, 0, 0, 0};
+    pws_worker_count n = {0, 0, 0, 0, 0, 0, 0};
 
     for (unsigned i = 0; i < workers->top; i++) {
         const pws_worker *w = &workers->all[i];
@@ -67,18 +86,10 @@ pws_workers_count(const pws_workers *workers)
             continue;
         }
         n.living++;
-        if (w->kind == PWS_KIND_MOLD || w->last_signal != 0 ||
-            w->state == PWS_WORKER_RETIRING) {
-            continue;
-        }
-        if (!pws_worker_is_wanted(workers, w)) {
-            n.spare += w->state == PWS_WORKER_SERVING;
-        }
-        else if (w->state == PWS_WORKER_BOOTING) {
-            n.booting++;
-        }
-        else {
-            n.serving++;
+        n.there += w->kind == PWS_KIND_WORKER;
+        if (w->kind == PWS_KIND_WORKER && w->last_signal == 0 &&
+            w->state != PWS_WORKER_RETIRING) {
+            count_one(workers, w, &n);
         }
     }
     return n;
@@ -228,6 +239,14 @@ pws_worker_nudge(pws_worker *w, int64_t now_ms)
     if (w->pid > 0) {
         (void)kill(w->pid, SIGTERM);
         w->nudge_ms = now_ms + NUDGE_MS;
+    }
+}
+
+void
+pws_worker_blame(pws_worker *w, pws_cause cause)
+{
+    if (w->cause == PWS_CAUSE_NONE) {
+        w->cause = cause;
     }
 }
 

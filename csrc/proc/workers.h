@@ -1,9 +1,9 @@
 /* workers.h - the workers of a master: what it knows of each, and what it tells them.
  *
  * Worker i has cell i of the board. A worker is wanted while it is of the generation in
- * force and has not asked for a successor; the others serve until enough wanted ones
- * do. Orders travel on a socket a worker, whose end tells it that the master has gone.
- */
+ * force, is not to be recycled and has not asked for a successor; the others serve
+ * until enough wanted ones do. Orders travel on a socket a worker, whose end tells it
+ * that the master has gone. */
 #ifndef PWS_PROC_WORKERS_H
 #define PWS_PROC_WORKERS_H
 
@@ -26,6 +26,18 @@ typedef enum {
 } pws_worker_kind;
 
 #define PWS_SLOT_WORDS (PWS_WORKERS_MAX / 64)
+/* Why a worker is to end, as far as it was decided here. */
+typedef enum {
+    PWS_CAUSE_NONE,
+    PWS_CAUSE_RECYCLED, /* `reason` says more */
+    PWS_CAUSE_RELOAD,   /* its successors are of a new generation */
+    PWS_CAUSE_GIVEN_UP, /* its generation could not start, or another one came */
+    PWS_CAUSE_SURPLUS,  /* fewer are wanted */
+    PWS_CAUSE_OWN,      /* it has closed its sockets by itself */
+    PWS_CAUSE_STOP,     /* all end */
+} pws_cause;
+
+#define PWS_REASON_MAX 96
 
 typedef struct {
     pws_worker_state state;
@@ -36,9 +48,13 @@ typedef struct {
     unsigned slot;                  /* see slots.h */
     uint64_t polls[PWS_SLOT_WORDS]; /* bits: the slots whose sockets it polls */
     int order_fd;                   /* our end of its socket; -1: none */
-    int last_signal;  /* SIGABRT or SIGKILL once we have sent it, else 0 */
-    int64_t end_ms;   /* when it is killed; PWS_NEVER */
-    int64_t nudge_ms; /* when it is told once more, as it could not read the order */
+    int last_signal;   /* SIGABRT or SIGKILL once we have sent it, else 0 */
+    int64_t end_ms;    /* when it is killed; PWS_NEVER */
+    int64_t nudge_ms;  /* when it is told once more, as it could not read the order */
+    int64_t served_ms; /* since when it serves; 0: it does not yet */
+    bool timed_out;    /* it was late, and is killed for that */
+    pws_cause cause;
+    char reason[PWS_REASON_MAX]; /* of PWS_CAUSE_RECYCLED */
 } pws_worker;
 
 typedef struct {
@@ -54,6 +70,7 @@ typedef enum {
     PWS_ORDER_RETIRE = 1, /* finish what has begun, then end */
     PWS_ORDER_QUICK = 2,  /* finish the call in hand, then end */
     PWS_ORDER_REOPEN = 4, /* open the log files anew */
+    PWS_ORDER_DRAIN = 16, /* let each answer say close, and go on */
 } pws_order;
 
 /* How many there are, of workers that were sent no deadly signal; molds are among the
@@ -63,6 +80,9 @@ typedef struct {
     unsigned booting; /* wanted */
     unsigned serving; /* wanted */
     unsigned spare;   /* serving, and not wanted */
+    unsigned there;   /* workers that are not reaped yet, whatever they do */
+    unsigned tried;   /* serving, and of the generation in force, wanted or not */
+    unsigned old;     /* booting or serving, and of another generation */
 } pws_worker_count;
 
 /* Map the board. Returns 0, or -1 with errno. */
@@ -79,12 +99,6 @@ pws_worker_cell(const pws_workers *workers, const pws_worker *w)
     return &workers->board->cells[w - workers->all];
 }
 
-/* A free place, its cell assigned and a pair of sockets made: `*order_fd` is the end
- * that the worker reads. NULL with errno. The caller sets number and pid, or
- * gives the place back. */
-pws_worker *pws_workers_take(pws_workers *workers, pws_worker_kind kind, int *order_fd);
-void pws_workers_give(pws_worker *w);
-
 /* Whether it accepts no more, of its own accord. */
 static inline bool
 pws_worker_has_closed(const pws_workers *workers, const pws_worker *w)
@@ -93,8 +107,14 @@ pws_worker_has_closed(const pws_workers *workers, const pws_worker *w)
                                 memory_order_relaxed);
 }
 
-/* Whether it is of the generation in force and has not asked for a successor. */
+/* Whether it is one of those that are to stay. */
 bool pws_worker_is_wanted(const pws_workers *workers, const pws_worker *w);
+
+/* A free place, its cell assigned and a pair of sockets made: `*order_fd` is the end
+ * that the worker reads. NULL with errno. The caller sets number and pid, or gives the
+ * place back. */
+pws_worker *pws_workers_take(pws_workers *workers, pws_worker_kind kind, int *order_fd);
+void pws_workers_give(pws_worker *w);
 
 /* How many workers of a slot are wanted, and boot or serve, or only serve. */
 unsigned pws_workers_at(const pws_workers *workers, unsigned slot, bool serving);
@@ -114,10 +134,11 @@ pws_worker *pws_workers_spare(pws_workers *workers, bool wanted);
  * is gone, and deadlines do the rest. Returns whether it was written. */
 bool pws_worker_order(const pws_worker *w, unsigned order);
 
-/* Tell a worker to end, and kill it when it has not by `end_ms`. One that boots reads
- * no orders: it gets a signal, and another one every second, since what runs there may
- * lose it (pws_worker_nudge). */
+/* Tell a worker to end, and kill it when it has not by `end_ms`; the first cause is the
+ * one that is kept. One that boots reads no orders: it gets a signal, and another one
+ * every second, since what runs there may lose it (pws_worker_nudge). */
 void pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms);
+void pws_worker_blame(pws_worker *w, pws_cause cause);
 void pws_worker_nudge(pws_worker *w, int64_t now_ms);
 
 #endif

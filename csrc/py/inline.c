@@ -80,6 +80,14 @@ count_request(const pws_lane *lane)
     }
 }
 
+/* Whether a stop has been ordered, and no connections are to be accepted any more. */
+static bool
+is_drain_due(const pws_engine *e, const pws_orders *orders)
+{
+    return atomic_load(&orders->stop) != PWS_STOP_NOT &&
+           e->clock.now_ms >= atomic_load(&orders->drain_ms);
+}
+
 /* One wait without the GIL, and what the master wants. Returns like pws_engine_wait. */
 static int
 wait_once(pws_lane *lane, const pws_wait *wait)
@@ -91,7 +99,7 @@ wait_once(pws_lane *lane, const pws_wait *wait)
     end_beat(lane);
     Py_BEGIN_ALLOW_THREADS
     pws_lease_take(&e->lease);
-    if (atomic_load(&lane->config->orders->stop) != PWS_STOP_NOT) {
+    if (is_drain_due(e, lane->config->orders)) {
         pws_engine_drain(e);
     }
     if ((wait->what & PWS_WRITABLE) == 0 || wait->x->out.shortage <= PWS_SHORT_OF_OWN ||
@@ -226,6 +234,9 @@ should_end(pws_engine *e, const pws_orders *orders)
     case PWS_STOP_NOT:
         return false;
     case PWS_STOP_GRACEFUL:
+        if (!is_drain_due(e, orders)) {
+            return false;
+        }
         pws_engine_drain(e);
         return pws_engine_is_drained(e) ||
                e->clock.now_ms >= atomic_load(&orders->end_ms);
@@ -238,12 +249,14 @@ should_end(pws_engine *e, const pws_orders *orders)
 static int
 time_left_ms(const pws_engine *e, const pws_orders *orders)
 {
-    int64_t left_ms;
+    int64_t until_ms, left_ms;
 
     if (atomic_load_explicit(&orders->stop, memory_order_relaxed) == PWS_STOP_NOT) {
         return -1;
     }
-    left_ms = atomic_load(&orders->end_ms) - e->clock.now_ms;
+    until_ms = is_drain_due(e, orders) ? atomic_load(&orders->end_ms)
+                                       : atomic_load(&orders->drain_ms);
+    left_ms = until_ms - e->clock.now_ms;
     return left_ms > INT32_MAX ? -1 : left_ms > 0 ? (int)left_ms : 0;
 }
 

@@ -38,6 +38,8 @@ typedef enum {
 typedef struct {
     _Atomic int stop;       /* pws_stop */
     _Atomic int64_t end_ms; /* GRACEFUL: when time is over, on the engine's clock */
+    _Atomic int64_t
+        drain_ms; /* GRACEFUL: until when connections are accepted; 0: no more */
 } pws_orders;
 
 /* What a server gives all its lanes. Borrowed. */

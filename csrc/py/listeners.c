@@ -466,6 +466,27 @@ addresses(PyObject *object, void *Py_UNUSED(unused))
     return list;
 }
 
+static PyObject *
+filenos(PyObject *object, void *Py_UNUSED(unused))
+{
+    pws_listeners *self = (pws_listeners *)object;
+    PyObject *list = PyList_New(0);
+
+    for (unsigned i = 0; list != NULL && i < self->count; i++) {
+        PyObject *number;
+
+        if (i > 0 && is_same_address(&self->items[i - 1], &self->items[i])) {
+            continue;
+        }
+        number = PyLong_FromLong(self->items[i].fd);
+        if (number == NULL || PyList_Append(list, number) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(number);
+    }
+    return list;
+}
+
 static PyMethodDef methods[] = {
     {"close", close_listeners, METH_NOARGS,
      "close(): close this process' copies; who opened them removes the Unix paths too. "
@@ -485,6 +506,8 @@ static PyGetSetDef properties[] = {
      "one the number, and path, device and inode of the file that we have made. By "
      "address, and of one address by worker slot: it has the same slots then.",
      NULL},
+    {"filenos", filenos, NULL,
+     "A descriptor of each of these addresses; -1: it is closed.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

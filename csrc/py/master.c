@@ -7,238 +7,19 @@
 #include "proc/mold.h"
 #include "proc/signals.h"
 #include "proc/upgrade.h"
+#include "py/arbiter.h"
 #include "py/listeners.h"
 
 typedef struct {
     PyObject_HEAD
     pws_master master;
-    PyObject *arbiter; /* who decides and wants to know */
+    pws_arbiter arbiter; /* who decides and wants to know */
     pws_listeners *listeners;
-    PyThreadState *thread; /* while others may run */
     bool open;
     bool running;
     bool is_mold;      /* this process is one */
     bool is_successor; /* the same, of a new master */
 } master_object;
-
-static void
-let_go(void *context)
-{
-    ((master_object *)context)->thread = PyEval_SaveThread();
-}
-
-static void
-take_back(void *context)
-{
-    PyEval_RestoreThread(((master_object *)context)->thread);
-}
-
-static void
-write_log(void *Py_UNUSED(context), pws_log_level level, const char *text)
-{
-    pws_log(level, "%s", text);
-}
-
-/* Takes `result`, which may be NULL with an exception: that goes to stderr, since the
- * loop must go on. */
-static int
-finish(master_object *self, PyObject *result)
-{
-    if (result == NULL) {
-        PyErr_WriteUnraisable(self->arbiter);
-        return -1;
-    }
-    Py_DECREF(result);
-    return 0;
-}
-
-static int
-before_fork(void *context, unsigned number)
-{
-    master_object *self = context;
-    PyObject *result = PyObject_CallMethod(self->arbiter, "before_fork", "I", number);
-    int rc = result == Py_True ? 0 : -1;
-
-    return finish(self, result) < 0 ? -1 : rc;
-}
-
-static pid_t
-fork_here(void *Py_UNUSED(context))
-{
-    pid_t pid;
-    int saved;
-
-    PyOS_BeforeFork();
-    pid = fork();
-    saved = errno;
-    if (pid == 0) {
-        PyOS_AfterFork_Child();
-    }
-    else {
-        PyOS_AfterFork_Parent();
-    }
-    errno = saved;
-    return pid;
-}
-
-static void
-forked(void *context, pid_t pid, unsigned number)
-{
-    master_object *self = context;
-
-    (void)finish(self,
-                 PyObject_CallMethod(self->arbiter, "forked", "iI", (int)pid, number));
-}
-
-static void
-reaped(void *context, const pws_worker_end *end)
-{
-    master_object *self = context;
-
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "reaped", "iiI",
-                                           (int)end->pid, end->status, end->place));
-}
-
-/* Seconds from Python as milliseconds; out of range is an error. */
-static int
-milliseconds(double seconds, int64_t *ms)
-{
-    if (!(seconds >= 0 && seconds <= 1e9)) {
-        PyErr_SetString(PyExc_ValueError, "a time is out of range");
-        return -1;
-    }
-    *ms = (int64_t)(seconds * 1000);
-    return 0;
-}
-
-/* (workers, timeout, graceful_timeout, preload) */
-static int
-read_settings(PyObject *values, pws_master_settings *settings)
-{
-    double timeout, graceful;
-    pws_master_settings found;
-    int preload;
-
-    if (!PyArg_ParseTuple(values, "Iddp:settings", &found.workers, &timeout, &graceful,
-                          &preload)) {
-        return -1;
-    }
-    found.preload = preload != 0;
-    if (found.workers < 1 || found.workers > PWS_WORKERS_MAX) {
-        PyErr_SetString(PyExc_ValueError, "workers: out of range");
-        return -1;
-    }
-    if (milliseconds(timeout, &found.timeout_ms) < 0 ||
-        milliseconds(graceful, &found.graceful_ms) < 0) {
-        return -1;
-    }
-    *settings = found;
-    return 0;
-}
-
-static int
-reload(void *context, pws_master_settings *settings)
-{
-    master_object *self = context;
-    PyObject *values = PyObject_CallMethod(self->arbiter, "reload", NULL);
-    int rc = -1;
-
-    if (values != NULL && values != Py_None && read_settings(values, settings) == 0) {
-        rc = 0;
-    }
-    if (PyErr_Occurred()) {
-        PyErr_WriteUnraisable(self->arbiter);
-    }
-    Py_XDECREF(values);
-    return rc;
-}
-
-static void
-settled(void *context, bool kept)
-{
-    master_object *self = context;
-
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "settled", "O",
-                                           kept ? Py_True : Py_False));
-}
-
-static void
-reopen(void *context)
-{
-    master_object *self = context;
-
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "reopen", NULL));
-}
-
-static void
-started(void *context)
-{
-    master_object *self = context;
-
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "started", NULL));
-}
-
-static void
-stopping(void *context)
-{
-    master_object *self = context;
-
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "stopping", NULL));
-}
-
-static void
-successor(void *context, pid_t pid)
-{
-    master_object *self = context;
-
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "successor", "i", (int)pid));
-}
-
-static void
-promoted(void *context)
-{
-    master_object *self = context;
-
-    (void)finish(self, PyObject_CallMethod(self->arbiter, "promoted", NULL));
-}
-
-static unsigned
-sockets(void *context, unsigned slot, bool own, int *fds)
-{
-    return pws_listeners_of(((master_object *)context)->listeners, slot, own, fds);
-}
-
-static unsigned
-open_slots(void *context, unsigned wanted)
-{
-    pws_listeners *listeners = ((master_object *)context)->listeners;
-    char why[256];
-
-    if (pws_listeners_open(listeners, wanted, why, sizeof(why)) < 0) {
-        pws_log(PWS_LOG_ERROR,
-                "reuse_port: no socket for another worker, which shares one: %s", why);
-    }
-    return listeners->slots;
-}
-
-static const pws_master_calls calls = {
-    .let_go = let_go,
-    .take_back = take_back,
-    .log = write_log,
-    .before_fork = before_fork,
-    .fork = fork_here,
-    .forked = forked,
-    .reaped = reaped,
-    .reload = reload,
-    .settled = settled,
-    .reopen = reopen,
-    .started = started,
-    .stopping = stopping,
-    .successor = successor,
-    .promoted = promoted,
-    .sockets = sockets,
-    .open_slots = open_slots,
-};
 
 const pws_master *
 pws_master_of_worker(PyObject *object)
@@ -269,7 +50,7 @@ take_listeners(master_object *self, PyObject *object)
     self->master.slots = listeners->slots;
     self->master.slots_grow = listeners->grows;
     Py_INCREF(object);
-    self->listeners = listeners;
+    self->listeners = self->arbiter.listeners = listeners;
     return 0;
 }
 
@@ -289,9 +70,9 @@ construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     Py_INCREF(arbiter);
-    self->arbiter = arbiter;
+    self->arbiter.object = arbiter;
     self->open = true;
-    if (pws_master_init(&self->master, &calls, self) < 0) {
+    if (pws_master_init(&self->master, &pws_arbiter_calls, &self->arbiter) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_CLEAR(self);
         return NULL;
@@ -303,13 +84,13 @@ construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static PyObject *
-run(PyObject *object, PyObject *args)
+run(PyObject *object, PyObject *values)
 {
     master_object *self = (master_object *)object;
     pws_master_settings settings;
     int code;
 
-    if (read_settings(args, &settings) < 0) {
+    if (pws_arbiter_settings(values, &settings) < 0) {
         return NULL;
     }
     if (!self->open || self->running || self->master.cell != NULL) {
@@ -344,13 +125,13 @@ succeed(PyObject *object, PyObject *args)
 }
 
 static PyObject *
-notify(PyObject *object, PyObject *args)
+tell_systemd(PyObject *object, PyObject *args)
 {
     master_object *self = (master_object *)object;
     const char *address;
     unsigned long long watchdog_usec;
 
-    if (!PyArg_ParseTuple(args, "yK:notify", &address, &watchdog_usec)) {
+    if (!PyArg_ParseTuple(args, "yK:tell_systemd", &address, &watchdog_usec)) {
         return NULL;
     }
     if (pws_systemd_open(&self->master.systemd, address, watchdog_usec) < 0) {
@@ -382,13 +163,15 @@ fork_worker(master_object *self, const pws_mold_request *request)
     int rc = -1;
 
     pws_cell_begin(m->cell);
-    if (before_fork(self, request->number) == 0) {
+    if (pws_arbiter_before_fork(&self->arbiter, request->number) == 0) {
         pws_signals_hold(&before);
         rc = pws_mold_fork(&fork_calls);
         if (rc == 0) {
             m->before = before;
             self->is_mold = false;
-            pws_master_be_worker(m, request);
+            if (pws_master_be_worker(m, request) < 0) {
+                _exit(0); /* another one has its place by now */
+            }
             return 0;
         }
         pws_signals_release(&before);
@@ -479,6 +262,102 @@ leave(PyObject *object, PyObject *Py_UNUSED(unused))
     }
     atomic_store(&m->cell->closed, true);
     atomic_store(&m->cell->leaving, true);
+    atomic_store(&m->cell->closed, true);
+    pws_master_tell(m);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ask_successor(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    atomic_store(&m->cell->leaving, true);
+    pws_master_tell(m);
+    Py_RETURN_NONE;
+}
+
+/* A call that takes long has come further. */
+static PyObject *
+notify(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    if (atomic_load(&m->cell->busy_since_ms) != 0) {
+        pws_cell_begin(m->cell);
+    }
+    Py_RETURN_NONE;
+}
+
+/* For hooks in the master; NULL with an exception anywhere else. */
+static pws_master *
+here(PyObject *object)
+{
+    master_object *self = (master_object *)object;
+
+    if (!self->open || !self->running || self->master.cell != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this process is no master that runs");
+        return NULL;
+    }
+    return &self->master;
+}
+
+static PyObject *
+resize(PyObject *object, PyObject *number)
+{
+    pws_master *m = here(object);
+    long workers = PyLong_AsLong(number);
+
+    if (m == NULL || (workers == -1 && PyErr_Occurred())) {
+        return NULL;
+    }
+    if (workers < 0 || workers > PWS_WORKERS_MAX) {
+        PyErr_Format(PyExc_ValueError, "num_workers: expected 0 to %d, got %ld",
+                     PWS_WORKERS_MAX, workers);
+        return NULL;
+    }
+    pws_master_resize(m, (unsigned)workers);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ask_reload(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_master *m = here(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    pws_master_ask_reload(m);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+hurry(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_master *m = here(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    pws_master_hurry(m);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+wake(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_master *m = here(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
     pws_master_tell(m);
     Py_RETURN_NONE;
 }
@@ -509,14 +388,14 @@ static int
 traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(((master_object *)object)->arbiter);
+    Py_VISIT(((master_object *)object)->arbiter.object);
     return 0;
 }
 
 static int
 clear(PyObject *object)
 {
-    Py_CLEAR(((master_object *)object)->arbiter);
+    Py_CLEAR(((master_object *)object)->arbiter.object);
     return 0;
 }
 
@@ -537,16 +416,18 @@ deallocate(PyObject *object)
 }
 
 static PyMethodDef methods[] = {
-    {"run", run, METH_VARARGS,
-     "run(workers, timeout, graceful_timeout, preload): keep workers alive. Returns an "
-     "exit "
-     "code, "
-     "or None in a forked worker or mold, where all signals are blocked, and in one "
-     "that is to execute a new master."},
+    {"run", run, METH_O,
+     "run(settings): keep workers alive. Returns an exit code, or None in a forked "
+     "worker or mold, where all signals are blocked, and in a process that is to "
+     "execute a new master."},
     {"succeed", succeed, METH_VARARGS,
      "succeed(pid): before run(), watch our parent, the master that we succeed."},
-    {"notify", notify, METH_VARARGS,
-     "notify(address, watchdog_usec): before run(), tell systemd there how we are."},
+    {"tell_systemd", tell_systemd, METH_VARARGS,
+     "tell_systemd(address, watchdog_usec): before run(), tell it there how we are."},
+    {"resize", resize, METH_O, "resize(workers): so many from now on."},
+    {"ask_reload", ask_reload, METH_NOARGS, "ask_reload(): do what SIGHUP does, soon."},
+    {"hurry", hurry, METH_NOARGS, "hurry(): fork who is missing, without a pause."},
+    {"wake", wake, METH_NOARGS, "wake(): look at everything once."},
     {"hear", hear, METH_NOARGS,
      "hear(): in a mold, wait for what the master wants next, and do it: "
      "returns its orders, or None in a worker that was forked, which has the sockets."},
@@ -556,6 +437,10 @@ static PyMethodDef methods[] = {
     {"leave", leave, METH_NOARGS,
      "leave(): in a worker that ends by itself, so that it is succeeded, its sockets "
      "are served, and it is killed should it hang."},
+    {"ask_successor", ask_successor, METH_NOARGS,
+     "ask_successor(): in a worker that is to go when another one serves."},
+    {"notify", notify, METH_NOARGS,
+     "notify(): in a worker, the time for the call in hand begins anew."},
     {"may_complain", may_complain, METH_NOARGS,
      "may_complain(): whether this is the first of the workers that boot now to tell "
      "in "

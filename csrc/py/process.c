@@ -196,6 +196,18 @@ drop_privileges(PyObject *Py_UNUSED(module), PyObject *args)
 }
 
 static PyObject *
+forbid_new_privileges(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    char why[256];
+
+    if (pws_privileges_forbid_new(why, sizeof(why)) < 0) {
+        PyErr_SetString(PyExc_PermissionError, why);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 set_title(PyObject *Py_UNUSED(module), PyObject *args)
 {
     const char *name, *text;
@@ -235,6 +247,8 @@ PyMethodDef pws_process_methods[] = {
     {"drop_privileges", drop_privileges, METH_VARARGS,
      "drop_privileges(uid, gid, groups_of): become another user for good; with the "
      "groups of a user that is named."},
+    {"forbid_new_privileges", forbid_new_privileges, METH_NOARGS,
+     "forbid_new_privileges(): no program that is started here has more rights."},
     {"check_address", check_address, METH_O,
      "check_address(text): the address as Listeners shows it; ValueError, unless a "
      "socket could be bound to that."},

@@ -270,24 +270,46 @@ serve(PyObject *object, PyObject *app)
 static PyObject *
 stop(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {(char *)"graceful", NULL};
+    static char *names[] = {(char *)"graceful", (char *)"delay", NULL};
     server_object *self = (server_object *)object;
     pws_orders *orders = &self->orders;
     int graceful = 1, wanted;
-    pws_clock now;
+    double delay = 0;
+    int64_t now_ms = pws_clock_now_ms(), delay_ms, drain_ms;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:stop", names, &graceful)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pd:stop", names, &graceful,
+                                     &delay)) {
+        return NULL;
+    }
+    if (!(delay >= 0 && delay <= 1e9)) {
+        PyErr_SetString(PyExc_ValueError, "delay: out of range");
         return NULL;
     }
     wanted = graceful ? PWS_STOP_GRACEFUL : PWS_STOP_QUICK;
-    if (atomic_load(&orders->stop) < wanted) {
-        pws_clock_read(&now);
-        atomic_store(&orders->end_ms, now.now_ms + self->graceful_ms);
-        atomic_store(&orders->stop, wanted);
+    delay_ms = (int64_t)(delay * 1000);
+    drain_ms = delay_ms > 0 ? now_ms + delay_ms : 0;
+    if (atomic_load(&orders->stop) < wanted ||
+        drain_ms < atomic_load(&orders->drain_ms)) {
+        atomic_store(&orders->drain_ms, drain_ms);
+        atomic_store(&orders->end_ms, now_ms + delay_ms + self->graceful_ms);
+        if (atomic_load(&orders->stop) < wanted) {
+            atomic_store(&orders->stop, wanted);
+        }
     }
     if (self->engine_open) {
         pws_engine_announce_drain(&self->engine);
         pws_engine_wake(&self->engine);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+say_close(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    server_object *self = (server_object *)object;
+
+    if (self->engine_open) {
+        pws_engine_announce_drain(&self->engine);
     }
     Py_RETURN_NONE;
 }
@@ -389,11 +411,23 @@ deallocate(PyObject *object)
     Py_DECREF(type);
 }
 
+static PyObject *
+requests(PyObject *object, void *Py_UNUSED(unused))
+{
+    const server_object *self = (const server_object *)object;
+
+    return PyLong_FromUnsignedLongLong(self->engine_open ? self->engine.requests : 0);
+}
+
 static PyMethodDef methods[] = {
     {"serve", serve, METH_O,
      "serve(app): run the app for each request in this thread, until stop()."},
     {"stop", (PyCFunction)(void (*)(void))stop, METH_VARARGS | METH_KEYWORDS,
-     "stop(graceful=True): end serve(). From signal handlers and any thread."},
+     "stop(graceful=True, delay=0): end serve(), gracefully after `delay` seconds in "
+     "which connections are accepted still; a shorter one may follow. From signal "
+     "handlers and any thread."},
+    {"say_close", say_close, METH_NOARGS,
+     "say_close(): from now on each answer ends its connection."},
     {"reopen_access_log", reopen_access_log, METH_O,
      "reopen_access_log(file): go on with a duplicate of this file's descriptor."},
     {"abandon", abandon, METH_NOARGS,
@@ -404,6 +438,7 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef properties[] = {
     {"addresses", addresses, NULL, "Where the server listens, as text.", NULL},
+    {"requests", requests, NULL, "How many have come whole.", NULL},
     {"wakeup_fd", wakeup_fd, NULL, "For signal.set_wakeup_fd().", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

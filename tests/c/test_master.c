@@ -1,6 +1,7 @@
 /* A master with real children, which do what the test says instead of serving. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,11 +17,12 @@ enum {
     SERVE,  /* until it is told to end */
     EXIT_3, /* before it is ready */
     EXIT_4,
-    SEGFAULT, /* the same */
-    LEAVE,    /* serve, and ask for a successor at once */
-    STAY,     /* serve, and heed nothing but SIGKILL */
-    HANG,     /* be busy for ever, once it is ready */
-    LOOK,     /* serve, and exit with 5 when told to look */
+    SEGFAULT,     /* the same */
+    LEAVE,        /* serve, and ask for a successor at once */
+    STAY,         /* serve, and heed nothing but SIGKILL */
+    HANG,         /* be busy for ever, once it is ready */
+    EXIT_3_LATER, /* serve, and then do that */
+    LOOK,         /* serve, and exit with 5 when told to look */
 };
 
 static pws_master master;
@@ -29,6 +31,10 @@ static unsigned forks, ends, starts, kept, refused, reloads, reopened;
 static int statuses[64];
 static int on_start; /* signal that the master sends itself then */
 static int reload_rc;
+static unsigned counted;
+static int on_count;             /* the same when the number has changed */
+static pws_master_settings more; /* what run() does not say */
+static char log_text[4096];
 
 static void
 nothing(void *context)
@@ -37,11 +43,13 @@ nothing(void *context)
 }
 
 static void
-no_log(void *context, pws_log_level level, const char *text)
+keep_log(void *context, pws_log_level level, const char *text)
 {
+    size_t len = strlen(log_text);
+
     (void)context;
     (void)level;
-    (void)text;
+    (void)snprintf(log_text + len, sizeof(log_text) - len, "%s\n", text);
 }
 
 static int
@@ -101,6 +109,16 @@ count_settled(void *context, bool keep)
 }
 
 static void
+count_workers(void *context, unsigned workers)
+{
+    (void)context;
+    counted = workers;
+    if (on_count != 0) {
+        (void)raise(on_count);
+    }
+}
+
+static void
 count_reopen(void *context)
 {
     (void)context;
@@ -121,17 +139,84 @@ count_start(void *context)
 static const pws_master_calls calls = {
     .let_go = nothing,
     .take_back = nothing,
-    .log = no_log,
+    .log = keep_log,
     .before_fork = allow_fork,
     .fork = plain_fork,
     .forked = count_fork,
     .reaped = count_end,
     .reload = count_reload,
     .settled = count_settled,
+    .counted = count_workers,
     .reopen = count_reopen,
     .started = count_start,
     .stopping = nothing,
 };
+
+/* Signals of an end, one after the other. */
+static int script[4];
+static unsigned played;
+
+static void
+play(void *context)
+{
+    (void)context;
+    if (played < 4 && script[played] != 0) {
+        (void)raise(script[played]);
+        played++;
+    }
+}
+
+static void
+perform(int first, int second, int third)
+{
+    script[0] = first;
+    script[1] = second;
+    script[2] = third;
+    script[3] = 0;
+    played = 0;
+}
+
+static pws_master_calls scripted; /* `calls`, and what a test changes */
+
+static void
+play_when_draining(void *context)
+{
+    if (master.phase == PWS_MASTER_DRAINING) {
+        play(context);
+    }
+}
+
+static void
+count_and_end(void *context, unsigned workers)
+{
+    count_workers(context, workers);
+    (void)raise(SIGTERM);
+}
+
+static void
+end_when_ignored(void *context)
+{
+    (void)context;
+    if (strstr(log_text, "SIGWINCH ignored. Not daemonized") != NULL) {
+        (void)raise(SIGTERM);
+    }
+}
+
+static void
+count_and_stop(void *context, const pws_worker_end *worker_end)
+{
+    count_end(context, worker_end);
+    (void)raise(SIGTERM);
+}
+
+static void
+ask_for_all(void *context)
+{
+    count_start(context);
+    pws_master_resize(&master, 3);
+    pws_master_ask_reload(&master);
+    pws_master_hurry(&master);
+}
 
 static void
 wait_for_order(int what)
@@ -146,7 +231,8 @@ wait_for_order(int what)
             order = PWS_ORDER_RETIRE;
         }
         looks = looks || (unsigned char)order == PWS_LETTER_LOOK;
-    } while (order == PWS_ORDER_REOPEN || (unsigned char)order == PWS_LETTER_LOOK);
+    } while (order == PWS_ORDER_REOPEN || order == PWS_ORDER_DRAIN ||
+             (unsigned char)order == PWS_LETTER_LOOK);
     _exit(what == LOOK && looks ? 5 : 0);
 }
 
@@ -168,6 +254,9 @@ behave(int what)
         pws_cell_begin(master.cell);
     }
     pws_master_tell(&master);
+    if (what == EXIT_3_LATER) {
+        _exit(3);
+    }
     while (what == STAY || what == HANG) {
         if (what == HANG) {
             (void)signal(SIGABRT, SIG_IGN);
@@ -185,16 +274,25 @@ reset(void)
     forks = ends = starts = kept = refused = reloads = reopened = 0;
     on_start = SIGTERM;
     reload_rc = 0;
+    on_count = 0;
+    memset(&more, 0, sizeof(more));
+    log_text[0] = '\0';
+    scripted = calls;
+    counted = 99;
 }
 
 /* Run it to its end. Returns the exit code; no child may be left. */
 static int
-run(unsigned workers, int64_t timeout_ms)
+run_with(const pws_master_calls *with, unsigned workers, int64_t timeout_ms)
 {
-    const pws_master_settings settings = {workers, timeout_ms, 100, false};
+    pws_master_settings settings = more;
     int code;
 
-    CHECK_EQ(pws_master_init(&master, &calls, NULL), 0);
+    settings.workers = workers;
+    settings.timeout_ms = timeout_ms;
+    settings.graceful_ms = settings.graceful_ms > 0 ? settings.graceful_ms : 100;
+
+    CHECK_EQ(pws_master_init(&master, with, NULL), 0);
     code = pws_master_run(&master, &settings);
     if (code == PWS_IS_WORKER) {
         int what = behaviour[master.last_number];
@@ -207,6 +305,12 @@ run(unsigned workers, int64_t timeout_ms)
     CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
     CHECK_EQ(ends, forks);
     return code;
+}
+
+static int
+run(unsigned workers, int64_t timeout_ms)
+{
+    return run_with(&calls, workers, timeout_ms);
 }
 
 static void
@@ -351,12 +455,129 @@ TEST(logs_are_reopened_and_every_worker_is_told)
     end();
 }
 
+TEST(a_second_sigterm_ends_it_quickly)
+{
+    reset();
+    behaviour[1] = STAY; /* only SIGKILL ends it, and graceful_ms is long */
+    more.graceful_ms = 600000;
+    perform(SIGTERM, 0, 0);
+    scripted.stopping = play;
+    CHECK_EQ(run_with(&scripted, 1, 0), 0);
+    CHECK(strstr(log_text, "Quick shutdown requested") != NULL);
+    CHECK(WIFSIGNALED(statuses[1]));
+    end();
+}
+
+TEST(sigterm_may_leave_time_to_go_elsewhere)
+{
+    reset();
+    more.drain_ms = 200;
+    CHECK_EQ(run(2, 0), 0);
+    CHECK(strstr(log_text, "Draining: connections are accepted for 0.2 s more") !=
+          NULL);
+    CHECK(strstr(log_text, "Quick") == NULL);
+    end();
+}
+
+TEST(a_second_sigterm_ends_the_delay)
+{
+    reset();
+    more.drain_ms = 600000;
+    perform(SIGTERM, 0, 0);
+    scripted.let_go = play_when_draining;
+    CHECK_EQ(run_with(&scripted, 2, 0), 0);
+    CHECK(strstr(log_text, "Quick") == NULL);
+    end();
+}
+
+TEST(sigint_ends_the_delay_and_all_waiting)
+{
+    reset();
+    more.drain_ms = more.graceful_ms = 600000;
+    behaviour[1] = STAY;
+    perform(SIGINT, 0, 0);
+    scripted.let_go = play_when_draining;
+    CHECK_EQ(run_with(&scripted, 1, 0), 0);
+    CHECK(WIFSIGNALED(statuses[1]));
+    end();
+}
+
+TEST(sigwinch_sends_the_workers_of_a_daemon_home)
+{
+    reset();
+    more.daemon = true;
+    on_start = SIGWINCH;
+    on_count = 0;
+    scripted.counted = count_and_end;
+    CHECK_EQ(run_with(&scripted, 2, 0), 0);
+    CHECK_EQ(counted, 0);
+    CHECK_EQ(forks, 2);
+    end();
+}
+
+TEST(sigwinch_means_nothing_to_others)
+{
+    reset();
+    on_start = SIGWINCH;
+    scripted.let_go = end_when_ignored;
+    CHECK_EQ(run_with(&scripted, 2, 0), 0);
+    CHECK_EQ(counted, 99);
+    end();
+}
+
+TEST(a_code_of_one_that_has_served_ends_nothing)
+{
+    reset();
+    on_start = 0;
+    behaviour[1] = EXIT_3_LATER;
+    scripted.reaped = count_and_stop;
+    CHECK_EQ(run_with(&scripted, 1, 0), 0);
+    CHECK(master.reason == NULL);
+    end();
+}
+
+TEST(hooks_ask_and_the_loop_obeys)
+{
+    reset();
+    on_start = 0;
+    scripted.started = ask_for_all;
+    CHECK_EQ(run_with(&scripted, 1, 0), 0);
+    CHECK_EQ(reloads, 1);
+    CHECK_EQ(kept, 1);
+    CHECK(forks >= 4); /* one, and a new generation of three */
+    end();
+}
+
+TEST(a_worker_that_comes_late_has_no_cell)
+{
+    pws_mold_request request = {.fd_count = 1};
+    pws_worker *w;
+    int fd, rest;
+
+    reset();
+    CHECK_EQ(pws_master_init(&master, &calls, NULL), 0);
+    w = pws_workers_take(&master.workers, PWS_KIND_WORKER, &fd);
+    CHECK(w != NULL);
+    request.cell = (uint32_t)(w - master.workers.all);
+    request.nonce = pws_cell_nonce(pws_worker_cell(&master.workers, w));
+    pws_workers_give(w);
+    CHECK(pws_workers_take(&master.workers, PWS_KIND_WORKER, &rest) == w);
+    request.fds[0] = fd;
+    CHECK_EQ(pws_master_be_worker(&master, &request), -1);
+    CHECK_EQ(pws_cell_claimed(pws_worker_cell(&master.workers, w)), 0);
+    request.nonce = pws_cell_nonce(pws_worker_cell(&master.workers, w));
+    request.fds[0] = rest;
+    CHECK_EQ(pws_master_be_worker(&master, &request), 0);
+    CHECK_EQ(pws_cell_claimed(pws_worker_cell(&master.workers, w)), getpid());
+    end();
+}
+
 TEST(what_is_missing_is_what_the_settings_say_until_the_end)
 {
     reset();
     on_start = 0;
     CHECK_EQ(pws_master_init(&master, &calls, NULL), 0);
-    master.settings = (pws_master_settings){2, 0, 100, false};
+    master.settings = (pws_master_settings){.workers = 2, .graceful_ms = 100};
     CHECK_EQ(pws_spawn_missing(&master), 2);
     master.settings.workers = 1;
     CHECK_EQ(pws_spawn_missing(&master), 1);

@@ -11,7 +11,8 @@
 
 TEST(a_request_arrives_with_its_descriptors)
 {
-    pws_mold_request asked = {.cell = 7, .number = 70000, .fd_count = 3}, heard;
+    pws_mold_request asked = {.cell = 7, .nonce = 9, .number = 70000, .fd_count = 3},
+                     heard;
     int ends[2], pipes[2];
     char byte;
 
@@ -23,6 +24,7 @@ TEST(a_request_arrives_with_its_descriptors)
     CHECK_EQ(pws_mold_ask(ends[1], &asked), 0);
     CHECK_EQ(pws_mold_hear(ends[0], &heard), 1);
     CHECK_EQ(heard.cell, 7);
+    CHECK_EQ(heard.nonce, 9);
     CHECK_EQ(heard.number, 70000);
     CHECK_EQ(heard.order, 0);
     CHECK_EQ(heard.fd_count, 3);

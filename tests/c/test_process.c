@@ -80,6 +80,18 @@ drop_all(void)
 }
 
 static int
+forbid_new(void)
+{
+    char why[256];
+
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0 ||
+        pws_privileges_forbid_new(why, sizeof(why)) < 0) {
+        return 1;
+    }
+    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1;
+}
+
+static int
 drop_with_groups(void)
 {
     const pws_privileges wanted = {65534, 7, "nobody"};
@@ -121,6 +133,11 @@ TEST(root_becomes_another_user_for_good)
         CHECK_EQ(in_child(drop_with_groups), 0);
         CHECK_EQ(in_child(drop_again), 0);
     }
+}
+
+TEST(new_rights_are_forbidden_for_good)
+{
+    CHECK_EQ(in_child(forbid_new), 0);
 }
 
 static pid_t

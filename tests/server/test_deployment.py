@@ -198,7 +198,7 @@ def test_a_hook_that_fails_in_a_new_worker_is_a_failed_boot(deploy, place, name)
 
     with deploy(ready=False, killed=True) as server:
         assert server.wait() == 3
-        assert "Exception in worker process\n" in server.stderr
+        assert f"Exception in {name} hook\n" in server.stderr
         assert "ZeroDivisionError" in server.stderr
 
 
