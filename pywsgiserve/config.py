@@ -204,6 +204,26 @@ class Config:
         help="""How long a worker may be busy with a request, or with loading the app, until
         it is killed and replaced; 0: as long as it likes. Waiting is not busy.""",
     )
+    request_timeout: float = setting(
+        0.0,
+        check=seconds,
+        section="Workers",
+        flags=("--request-timeout",),
+        metavar="SECONDS",
+        ours=True,
+        help="""How long an app may take for one request, without its waiting for the client;
+        then the client gets a 504, and the worker is replaced; 0: no limit.""",
+    )
+    slow_request_timeout: float = setting(
+        0.0,
+        check=seconds,
+        section="Workers",
+        flags=("--slow-request-timeout",),
+        metavar="SECONDS",
+        ours=True,
+        help="""After how long of that time the log tells which request it is and where it
+        stands, once; 0: never.""",
+    )
     graceful_timeout: float = setting(
         30.0,
         check=seconds,

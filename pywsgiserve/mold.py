@@ -19,6 +19,7 @@ from pywsgiserve.worker import (
     REOPEN,
     RETIRE,
     forbid_new_privileges,
+    tell_stacks,
     why_no_app,
 )
 
@@ -79,6 +80,7 @@ class Mold:
         signal.signal(signal.SIGABRT, self._on_abort)
         for signum in (*FOR_MASTERS, signal.SIGUSR1):
             signal.signal(signum, self._on_other)
+        tell_stacks(self.core)
         self.core.release_signals()
 
     def _on_end(self, signum: int, frame: object) -> None:

@@ -51,6 +51,8 @@ class NativeConfig:
     header_timeout: float
     body_timeout: float
     send_timeout: float
+    request_timeout: float
+    slow_request_timeout: float
     graceful_timeout: float
     limit_request_line: int
     limit_request_fields: int
@@ -122,6 +124,8 @@ def native(
         header_timeout=config.header_timeout,
         body_timeout=config.body_timeout,
         send_timeout=config.send_timeout,
+        request_timeout=config.request_timeout,
+        slow_request_timeout=config.slow_request_timeout,
         graceful_timeout=config.graceful_timeout,
         limit_request_line=up_to(config.limit_request_line, LINE_MAX),
         limit_request_fields=up_to(config.limit_request_fields, FIELDS_MAX),
@@ -171,7 +175,25 @@ def log_exception(text: str, error: BaseException) -> None:
 running: list[_core.Server] = []
 
 
+# Those whose other thread a fork has stopped; threads of an app may fork at once.
+paused: list[list[_core.Server]] = []
+
+
+def pause_before_fork() -> None:
+    """A child is to find the servers as they are between two things that they do."""
+    now = list(running)
+    for server in now:
+        server.pause_relief()
+    paused.append(now)
+
+
+def resume_in_parent() -> None:
+    for server in paused.pop():
+        server.resume_relief()
+
+
 def abandon_in_child() -> None:
+    paused.clear()
     for server in running:
         server.abandon()
     if running and threading.current_thread() is threading.main_thread():
@@ -180,7 +202,11 @@ def abandon_in_child() -> None:
             signal.signal(signum, signal.SIG_DFL)
 
 
-os.register_at_fork(after_in_child=abandon_in_child)
+os.register_at_fork(
+    before=pause_before_fork,
+    after_in_parent=resume_in_parent,
+    after_in_child=abandon_in_child,
+)
 
 
 def describe(address: str) -> str:
@@ -275,6 +301,8 @@ NEED_A_MASTER = (
     "pre_exec",
     "pre_fork",
     "proc_name",
+    "request_timeout",
+    "slow_request_timeout",
     "timeout",
     "user",
     "when_ready",

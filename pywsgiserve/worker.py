@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
 import random
@@ -21,7 +22,8 @@ from pywsgiserve.server import App, Owner, log_exception, native, running
 FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
 ABORTED = 1
 
-# Orders of the master, as csrc/proc/workers.h and csrc/engine/poller.h have them.
+# Orders of the master, as csrc/proc/workers.h and csrc/engine/poller.h have them; another
+# one is for the core.
 RETIRE, QUICK, REOPEN, DRAIN, GONE, LOST = 1, 2, 4, 16, 0x100, 0x200
 
 # Signals that tell a master something and must not end a worker.
@@ -52,6 +54,12 @@ def why_no_app(core: _core.Master, who: Loader, error: AppError) -> int:
     elif who.alive and core.may_complain():
         logs.explain(str(error), error.details)
     return error.exit_code if who.alive else 0
+
+
+def tell_stacks(core: _core.Master) -> None:
+    """When the master asks, write where all threads are, even while C holds the GIL."""
+    faulthandler.register(_core.STACKS_SIGNAL, file=core.stacks_fd)
+    core.tells_stacks()
 
 
 @dataclass
@@ -177,6 +185,7 @@ class Life:
         }
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
+        tell_stacks(self.core)
 
         def let_go() -> None:
             """A child that the app forks is no worker."""
@@ -210,11 +219,19 @@ class Life:
         self.stop(graceful=False)
 
     def on_abort(self, signum: int, frame: object) -> None:
-        """The app has taken too long: it sees an exception there, and the log where."""
+        """The app has taken too long: it sees an exception there, and the log where.
+
+        The other clients are served to the end. A request that the signal is not for is
+        left alone: the one it was for has ended meanwhile.
+        """
+        serving = self.engine is not None and self.worker.booted and not self._ends
+        if serving and not self.core.may_interrupt():
+            self.stop(graceful=True)
+            return
         self.worker.aborted = True
         self._call_safely("worker_abort", self.worker)
-        if self.engine is not None:
-            self.engine.stop(graceful=False)
+        if serving:
+            self.stop(graceful=True)
         raise SystemExit(ABORTED)
 
     def on_usr1(self, signum: int, frame: object) -> None:

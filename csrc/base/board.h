@@ -1,9 +1,10 @@
 /* board.h - what each worker says of itself, in memory that it shares with the master.
  *
- * A worker has a cell for as long as it lives and is the only one to write there; the
- * master clears it before it forks the next one into it. All fields are atomics that
- * are read and written alone, so nobody ever waits. Who maps the board is proc's
- * business. */
+ * A worker has a cell for as long as it lives and is the only one to write there, but
+ * where it says otherwise; the master clears it before it forks the next one into it.
+ * All fields are atomics, so nobody ever waits. Those of a cell are read and written
+ * alone; the text of a request stands under a sequence number. Who maps the board is
+ * proc's business. */
 #ifndef PWS_BASE_BOARD_H
 #define PWS_BASE_BOARD_H
 
@@ -11,18 +12,46 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/slice.h"
+
 /* Two whole sets of workers fit, so that a new one can start beside an old one. */
 #define PWS_WORKERS_MAX 512
 #define PWS_BOARD_CELLS (2 * PWS_WORKERS_MAX)
 
+/* Requests that a worker can show, one a thread of execution; the first is the one of
+ * the thread that runs apps inline. */
+#define PWS_BOARD_HANDS 8
+
+/* What is shown of a request: "GET /path", cut to so many bytes. */
+#define PWS_HAND_WORDS 15
+#define PWS_HAND_TEXT (8 * PWS_HAND_WORDS)
+
+/* The request that a thread has in hand, or had last. Its number is `sequence`, even:
+ * two more than that of the one before, never 0. */
+typedef struct {
+    _Alignas(64) _Atomic uint64_t sequence; /* odd while the text is written */
+    _Atomic int64_t since_ms; /* monotonic; moved on by what it waits for its client;
+                                 0: the app does not run for it now */
+    _Atomic int64_t spent_ms; /* by the app, before the wait that goes on */
+    _Atomic uint64_t slow;    /* number of the one that passed slow_request_timeout */
+    _Atomic uint64_t overdue; /* number of the one that passed request_timeout */
+    _Atomic uint64_t aborted; /* by the master: number of the one it interrupts */
+    _Atomic uint32_t len;     /* of the text */
+    _Atomic uint64_t text[PWS_HAND_WORDS];
+} pws_hand;
+
 typedef struct {
     _Alignas(64) _Atomic int64_t busy_since_ms; /* monotonic; 0: waiting for requests */
     _Atomic uint64_t requests;                  /* that the app has answered */
-    _Atomic bool ready;   /* the app is loaded, connections are accepted */
-    _Atomic bool leaving; /* it has served its share and wants a successor */
-    /* Of the master, but for the claim that a mold's worker makes. */
-    _Atomic bool closed;    /* by the worker: it accepts no more, and ends */
+    _Atomic bool ready;     /* the app is loaded, connections are accepted */
+    _Atomic bool leaving;   /* it has served its share and wants a successor */
+    _Atomic bool dumps;     /* it has a handler for the signal that asks for stacks */
+    _Atomic bool relieved;  /* its app is stuck, and its relief keeps all else moving */
+    _Atomic bool deserted;  /* relieved, and nobody else waits for anything: it can be
+                               killed */
+    _Atomic bool closed;    /* it accepts no more, and ends */
     _Atomic uint64_t claim; /* whose the cell is: see pws_cell_claim */
+    pws_hand hands[PWS_BOARD_HANDS];
 } pws_cell;
 
 typedef struct {
@@ -46,7 +75,7 @@ bool pws_cell_claim(pws_cell *cell, uint32_t nonce, int32_t pid);
 int32_t pws_cell_claimed(const pws_cell *cell);
 bool pws_cell_revoke(pws_cell *cell);
 
-/* By the worker: it can serve; an app is called; the app has returned, or waits for its
+/* By the worker: it can serve; it is busy; it has nothing to do, or waits for its
  * client. */
 void pws_cell_ready(pws_cell *cell);
 void pws_cell_begin(pws_cell *cell);
@@ -57,5 +86,37 @@ uint64_t pws_cell_count(pws_cell *cell);
 
 /* How long the worker has been busy; 0 when it is not. */
 int64_t pws_cell_busy_ms(const pws_cell *cell, int64_t now_ms);
+
+/* What a status page says of a worker. */
+typedef enum {
+    PWS_CELL_BOOTING,
+    PWS_CELL_IDLE,
+    PWS_CELL_BUSY,
+    PWS_CELL_STUCK, /* with its relief at work */
+} pws_cell_state;
+
+pws_cell_state pws_cell_state_of(const pws_cell *cell);
+
+/* By the worker: an app is called for the request that begins with `method` and
+ * `target`; it waits for its client; it goes on; it has ended. */
+void pws_hand_begin(pws_hand *hand, pws_slice method, pws_slice target, int64_t now_ms);
+void pws_hand_pause(pws_hand *hand, int64_t now_ms);
+void pws_hand_resume(pws_hand *hand, int64_t now_ms);
+void pws_hand_end(pws_hand *hand);
+
+/* What somebody else can read of a hand. */
+typedef struct {
+    uint64_t number; /* of the request; 0: there was none, or it could not be read */
+    int64_t took_ms; /* so far, by the app; 0: it does not run for it now */
+    uint64_t slow, overdue, aborted;
+    char text[PWS_HAND_TEXT + 1]; /* as the client has sent it */
+} pws_hand_view;
+
+/* Look at a hand. Returns whether number and text belong together: after three tries
+ * that were disturbed it gives up, and the text is empty. */
+bool pws_hand_look(const pws_hand *hand, int64_t now_ms, pws_hand_view *view);
+
+/* Whether the app runs for the request of this number. */
+bool pws_hand_is_at(const pws_hand *hand, uint64_t number);
 
 #endif

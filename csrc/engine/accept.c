@@ -202,6 +202,24 @@ requeue(pws_engine *e, pws_listener *l)
     }
 }
 
+/* The kernel offers a connection to one of those that wait (EPOLLEXCLUSIVE), which we
+ * do not: while the executor is in the app nobody waits in our set. It passes us by,
+ * and leaves us a note, which is gone with the registration. */
+void
+pws_accept_suspend(pws_engine *e)
+{
+    e->suspended = true;
+    e->accepting = false;
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        pws_listener *l = &e->listeners[i];
+
+        if (l->polled) {
+            pws_poller_remove(&e->poller, l->fd);
+            l->polled = false;
+        }
+    }
+}
+
 void
 pws_accept_look(pws_engine *e)
 {
@@ -210,6 +228,13 @@ pws_accept_look(pws_engine *e)
             requeue(e, &e->listeners[i]);
         }
     }
+}
+
+void
+pws_accept_resume(pws_engine *e)
+{
+    e->suspended = false;
+    pws_accept_again(e);
 }
 
 void
@@ -249,7 +274,7 @@ pws_accept_event(pws_engine *e, uint64_t key)
 void
 pws_accept_again(pws_engine *e)
 {
-    if (e->accepting) {
+    if (e->accepting || e->suspended) {
         return;
     }
     if (e->drained) {

@@ -40,6 +40,11 @@ void pws_accept_look(pws_engine *e);
 /* The poller saw a listener. */
 void pws_accept_event(pws_engine *e, uint64_t key);
 
+/* The app is stuck, and somebody else polls: connections are for other processes. No
+ * wake-up is spent, because nobody has waited in this set. Then: as it was. */
+void pws_accept_suspend(pws_engine *e);
+void pws_accept_resume(pws_engine *e);
+
 /* Start again if there was a pause, and its time or its reason has gone. */
 void pws_accept_again(pws_engine *e);
 

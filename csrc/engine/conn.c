@@ -325,13 +325,12 @@ pws_conn_take_back(pws_engine *e, pws_conn *c)
 
     c->served = true;
     pws_hold_end_request(e);
-    if (atomic_load(&x->claim) == PWS_CLAIM_RELIEF) {
+    if (pws_exchange_is_taken(x)) {
         x->answer = PWS_ANSWER_FINISHED;
         x->keep = false;
         x->linger = true;
-        x->status = 504;
     }
-    if (e->config->access_log != NULL) {
+    else if (e->config->access_log != NULL) {
         pws_access_log_add(e->config->access_log, x, &e->clock);
     }
     if (x->answer == PWS_ANSWER_DETACHED) {

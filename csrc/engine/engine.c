@@ -207,7 +207,7 @@ next_due_ms(const pws_engine *e)
 {
     int wait_ms = pws_timers_wait_ms(&e->timers, e->clock.now_ms);
 
-    if (e->accept_again_ms != PWS_NEVER) {
+    if (e->accept_again_ms != PWS_NEVER && !e->suspended) {
         int64_t pause_ms = e->accept_again_ms - e->clock.now_ms;
 
         pause_ms = pause_ms > 0 ? pause_ms : 0;
@@ -248,9 +248,12 @@ send_last(pws_engine *e)
     return pws_engine_is_drained(e);
 }
 
+/* The budget of a turn in which no app can be called: all requests are queued. */
+#define NO_APP UINT32_MAX
+
 /* A new batch, waited for when there is nothing else to do. */
 static int
-fetch_batch(pws_engine *e, int timeout_ms)
+fetch_batch(pws_engine *e, uint32_t budget, int timeout_ms)
 {
     bool last = send_last(e);
     int due_ms;
@@ -258,7 +261,7 @@ fetch_batch(pws_engine *e, int timeout_ms)
     free_dead(e);
     e->at = 0;
     e->poller.count = 0;
-    if (last || has_chores(e) || e->queue_first != NULL) {
+    if (last || has_chores(e) || (e->queue_first != NULL && budget != NO_APP)) {
         timeout_ms = 0;
     }
     else if (timeout_ms != 0) {
@@ -305,7 +308,7 @@ static int
 run_turn(pws_engine *e, uint32_t budget, int timeout_ms)
 {
     if (e->at >= e->poller.count && e->queued < budget &&
-        fetch_batch(e, timeout_ms) < 0) {
+        fetch_batch(e, budget, timeout_ms) < 0) {
         return -1;
     }
     run_batch(e, budget);
@@ -322,6 +325,13 @@ pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms)
         return -1;
     }
     return has_chores(e) || e->queue_first != NULL ? 1 : 0;
+}
+
+int
+pws_engine_relieve(pws_engine *e, int timeout_ms)
+{
+    begin_turn(e);
+    return run_turn(e, NO_APP, timeout_ms);
 }
 
 /* Whether a native handler has answered. */
@@ -379,7 +389,10 @@ run_held_turn(pws_engine *e, pws_exchange *x, int64_t left_ms)
     bool others_wait = e->queue_first != NULL;
 
     begin_turn(e);
-    if (run_turn(e, UINT32_MAX, left_ms > INT32_MAX ? -1 : (int)left_ms) < 0) {
+    if (!others_wait && e->queue_first != NULL) {
+        left_ms = 0; /* from now on patience counts */
+    }
+    if (run_turn(e, NO_APP, left_ms > INT32_MAX ? -1 : (int)left_ms) < 0) {
         return -1;
     }
     if (others_wait) {
@@ -454,7 +467,7 @@ pws_engine_abandon(pws_engine *e)
     pws_lease_init(&e->lease); /* its holder is a thread of the parent */
     pws_pins_abandon(&e->outputs.pins);
     pws_hold_abandon(&e->hold);
-    e->relief.running = false;
+    pws_relief_abandon(&e->relief);
     if (e->config->access_log != NULL) {
         pws_access_log_discard(e->config->access_log);
     }

@@ -24,10 +24,12 @@
 typedef struct {
     pws_rules rules;
     uint32_t worker_connections;
-    int64_t header_timeout_ms; /* for a whole head; 0: none, as for all of these */
-    int64_t body_timeout_ms;   /* between two pieces of a body */
-    int64_t send_timeout_ms;   /* between two pieces of a response */
-    int64_t keepalive_ms;      /* between two requests; 0: one request a connection */
+    int64_t header_timeout_ms;  /* for a whole head; 0: none, as for all of these */
+    int64_t body_timeout_ms;    /* between two pieces of a body */
+    int64_t send_timeout_ms;    /* between two pieces of a response */
+    int64_t keepalive_ms;       /* between two requests; 0: one request a connection */
+    int64_t request_timeout_ms; /* for the app, and one request */
+    int64_t slow_request_ms;    /* after which such a request is told of */
     bool request_buffering;
     uint64_t body_buffer_size;
     uint64_t response_spool_limit;
@@ -70,8 +72,9 @@ struct pws_engine {
     bool abandoned;          /* this process is a forked child of the one that serves */
     _Atomic bool draining;   /* every response closes */
     bool drained;            /* no new connections: the listeners are closed */
-    int64_t evict_said_ms;   /* when an eviction was last in the log */
+    bool suspended;          /* none for now, because the app is stuck */
     bool accept_failing;     /* the last accept failed: it is in the log */
+    int64_t evict_said_ms;   /* when an eviction was last in the log */
     int64_t accept_again_ms; /* after a failed accept; PWS_NEVER: not waiting */
     int at;                  /* next event of the poller's batch */
     pws_exchange *queue_first, *queue_last;
@@ -110,6 +113,10 @@ int pws_engine_add_handler(pws_engine *e, pws_handler serve, void *context);
  * 1 when more could be done at once, 0 when not, -1 with errno when the poller fails.
  */
 int pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms);
+
+/* Poll while no app can be called, because the one in hand is stuck: requests that are
+ * complete are queued, and do not end the wait. Returns 0 or -1 with errno. */
+int pws_engine_relieve(pws_engine *e, int timeout_ms);
 
 /* The next complete request, or NULL. */
 pws_exchange *pws_engine_next(pws_engine *e);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -308,6 +309,9 @@ pws_exchange_send_file(pws_exchange *x, int fd, uint64_t offset, uint64_t len)
 int
 pws_exchange_own_files(pws_exchange *x)
 {
+    if (pws_exchange_is_taken(x)) {
+        return 0;
+    }
     if (pws_output_own_files(&x->out) < 0) {
         pws_log_limited(PWS_LOG_RESOURCES, PWS_LOG_ERROR, "dup: %s", strerror(errno));
         pws_output_clear(&x->out);
@@ -322,8 +326,7 @@ pws_exchange_flush(pws_exchange *x)
 {
     int rc;
 
-    if (atomic_load_explicit(&x->claim, memory_order_relaxed) == PWS_CLAIM_RELIEF ||
-        x->gone || x->answer == PWS_ANSWER_DETACHED) {
+    if (pws_exchange_is_taken(x) || x->gone || x->answer == PWS_ANSWER_DETACHED) {
         return PWS_IO_ERROR;
     }
     x->patient = false;
@@ -387,18 +390,44 @@ pws_exchange_refuse(pws_exchange *x, int status)
     return true;
 }
 
+bool
+pws_exchange_answer_more(pws_exchange *x)
+{
+    int rc;
+
+    if (!pws_exchange_is_taken(x) || x->ended) {
+        return true;
+    }
+    rc = pws_output_send(&x->out, x->conn->fd, &x->sent);
+    if (rc == PWS_IO_AGAIN || rc == PWS_IO_MORE) {
+        return false;
+    }
+    x->ended = true;
+    (void)shutdown(x->conn->fd, SHUT_WR);
+    return true;
+}
+
 /* The owner reads `answer` and `keep` without a lock: the hand-back sets them, by
- * `claim`. */
+ * `claim`. What the line of the log is made of, he does not touch any more. */
 bool
 pws_exchange_answer(pws_exchange *x, int status)
 {
+    pws_engine *e = x->engine;
     uint32_t nobody = PWS_CLAIM_NONE;
 
     if (!atomic_compare_exchange_strong(&x->claim, &nobody, PWS_CLAIM_RELIEF)) {
         return false;
     }
-    if (add_page(x, status) == 0) {
-        (void)pws_output_send(&x->out, x->conn->fd, &x->sent);
+    x->status = status;
+    x->ended = false;
+    if (add_page(x, status) < 0) {
+        x->ended = true;
+    }
+    if (!pws_exchange_answer_more(x)) {
+        (void)pws_conn_poll(e, x->conn); /* its events tell when to go on */
+    }
+    if (e->config->access_log != NULL) {
+        pws_access_log_add(e->config->access_log, x, &e->clock);
     }
     return true;
 }

@@ -72,6 +72,7 @@ struct pws_exchange {
     bool linger;     /* more may come from the client that must not reset our answer */
     bool gone;       /* sending failed: the client is not there any more */
     bool overrun;    /* the app wrote more than it declared */
+    bool ended;      /* of an answer by the relief: it is out, and our end closed */
     bool unreadable; /* the streamed body is malformed or cut short: not a byte more */
     pws_field fields[];
 };
@@ -95,10 +96,26 @@ pws_exchange_has_body(const pws_exchange *x)
 static inline bool
 pws_exchange_may_wait(const pws_exchange *x)
 {
-    return x->patient && x->out.first == NULL &&
+    return x->patient &&
            (x->answer == PWS_ANSWER_FINISHED ||
             (x->answer == PWS_ANSWER_STARTED && x->frame == PWS_FRAME_LENGTH &&
-             x->left == 0));
+             x->left == 0)) &&
+           x->out.first == NULL;
+}
+
+/* Whether the relief has answered in place of the app: then the output, too, is not the
+ * owner's any more, and nothing that the app still does reaches the client. */
+static inline bool
+pws_exchange_is_taken(const pws_exchange *x)
+{
+    return atomic_load_explicit(&x->claim, memory_order_acquire) == PWS_CLAIM_RELIEF;
+}
+
+/* Bytes of the owner's output that are not sent yet. */
+static inline uint64_t
+pws_exchange_pending(const pws_exchange *x)
+{
+    return pws_exchange_is_taken(x) ? 0 : x->out.pending;
 }
 
 /* Add body bytes. With `object`, long ones are not copied: the call returns 1 when it
@@ -163,8 +180,13 @@ void pws_exchange_drop_notes(pws_exchange *x);
 int pws_exchange_detach(pws_exchange *x);
 
 /* Answer for an app that does not: called by whoever holds the lease, not by the owner.
- * Returns false when the app has begun its answer; else its own answer is dropped. */
+ * Returns false when the app has begun its answer; else its own answer is dropped, and
+ * the access log has its line now, since the owner may never come back. */
 bool pws_exchange_answer(pws_exchange *x, int status);
+
+/* Send more of such an answer, and with its last byte our end of the connection.
+ * Returns whether all of it was sent; true for any other exchange. */
+bool pws_exchange_answer_more(pws_exchange *x);
 
 /* Give the exchange back. It must not be touched afterwards. From any thread. */
 void pws_exchange_done(pws_exchange *x);

@@ -52,6 +52,12 @@ pws_hold_offered(const pws_engine *e, const pws_conn *c)
 }
 
 void
+pws_hold_note(pws_hold *hold, int64_t ns)
+{
+    hold->mean_ns += (ns - hold->mean_ns) / MEAN_OF;
+}
+
+void
 pws_hold_end_request(pws_engine *e)
 {
     pws_hold *hold = &e->hold;

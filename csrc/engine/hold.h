@@ -78,6 +78,9 @@ void pws_hold_begin_batch(pws_hold *hold);
 /* For a connection that is handed out: whether its response may wait. */
 bool pws_hold_offered(const pws_engine *e, const pws_conn *c);
 
+/* An app call has gone on for so long, and is not over: it will not be measured. */
+void pws_hold_note(pws_hold *hold, int64_t ns);
+
 /* A request has ended: note how long it took, and send what was held long enough. */
 void pws_hold_end_request(pws_engine *e);
 

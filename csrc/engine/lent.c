@@ -91,7 +91,9 @@ let_go(pws_engine *e)
 {
     for (unsigned i = e->own_listeners; i < e->listener_count; i++) {
         if (e->listeners[i].fd >= 0) {
-            (void)pws_accept_empty(e, &e->listeners[i]);
+            if (!e->suspended) { /* else no wake-up was spent on us */
+                (void)pws_accept_empty(e, &e->listeners[i]);
+            }
             pws_listener_close(&e->listeners[i]);
         }
     }

@@ -2,24 +2,36 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "engine/accept.h"
 #include "engine/engine.h"
+#include "engine/give_up.h"
 
-#define LOOK_EVERY_NS (1000 * 1000)
+#define MS_IN_NS (1000 * 1000)
+#define LOOK_EVERY_NS (1 * MS_IN_NS)
+#define WATCH_EVERY_NS (100 * MS_IN_NS)
 
-/* Looks without finding anything after which it sleeps. */
+/* An app call that lasts so long is relieved. */
+#define STUCK_MS 100
+
+/* Looks, or watches, without finding anything after which it does less. */
 #define LOOKS_IN_VAIN 100
+#define WATCHES_IN_VAIN 10
 
-/* Sleep while the word is `value`; `time` may be NULL: without end. */
+/* Sleep while the word is `value`, for `ns` at most; 0: without end. */
 static void
-sleep_while(pws_relief *relief, uint32_t value, const struct timespec *time)
+sleep_while(pws_relief *relief, uint32_t value, long ns)
 {
+    const struct timespec time = {0, ns};
+
     syscall(SYS_futex, (void *)&relief->word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value,
-            time, NULL, 0);
+            ns > 0 ? &time : NULL, NULL, 0);
 }
 
 static void
@@ -29,16 +41,41 @@ wake_thread(pws_relief *relief)
             NULL, 0);
 }
 
-/* Nothing was found for a while. What somebody has left meanwhile is seen here, or he
- * sees that we rest and wakes us. */
-static void
-rest(pws_relief *relief)
+void
+pws_relief_wake(pws_relief *relief, uint32_t to)
 {
-    uint32_t looks = PWS_RELIEF_LOOKS, rests = PWS_RELIEF_RESTS;
+    uint32_t word = atomic_load(&relief->word);
 
-    if (atomic_compare_exchange_strong(&relief->word, &looks, PWS_RELIEF_RESTS) &&
-        pws_hold_any(&relief->engine->hold)) {
-        atomic_compare_exchange_strong(&relief->word, &rests, PWS_RELIEF_LOOKS);
+    while (word < to) {
+        if (atomic_compare_exchange_strong(&relief->word, &word, to)) {
+            wake_thread(relief);
+            return;
+        }
+    }
+    if (word == PWS_RELIEF_POLLS) {
+        pws_poller_wake(&relief->engine->poller);
+    }
+}
+
+static bool
+is_inside(uint32_t turn)
+{
+    return turn % 2 != 0;
+}
+
+/* Do less. What somebody has left or begun meanwhile is seen here, or he sees that we
+ * do less and wakes us. */
+static void
+do_less(pws_relief *relief, uint32_t from, uint32_t to)
+{
+    if (!atomic_compare_exchange_strong(&relief->word, &from, to)) {
+        return;
+    }
+    if (pws_hold_any(&relief->engine->hold)) {
+        pws_relief_wake(relief, PWS_RELIEF_LOOKS);
+    }
+    else if (atomic_load(&relief->turn) != relief->seen) {
+        pws_relief_wake(relief, PWS_RELIEF_WATCHES);
     }
 }
 
@@ -57,26 +94,243 @@ look(pws_engine *e)
     return true;
 }
 
+/* The master is to look at the cell. A full pipe is fine: it wakes anyway. */
+static void
+tell(const pws_relief *relief)
+{
+    while (write(relief->terms.news_fd, "", 1) < 0 && errno == EINTR) {
+    }
+}
+
+/* Time. The request in hand is hands[0] of the cell: its number and its beginning are
+ * there before the turn that goes into the app can be seen. */
+
+/* Milliseconds until the request has taken `limit_ms`; PWS_NEVER without such a limit,
+ * or when it has been told already that this has happened. */
+static int64_t
+left_ms(int64_t limit_ms, int64_t took_ms, bool told)
+{
+    return limit_ms > 0 && !told ? limit_ms - took_ms : PWS_NEVER;
+}
+
+typedef struct {
+    uint64_t number;
+    int64_t until_slow_ms, until_overdue_ms;
+} deadlines;
+
+static deadlines
+look_at_time(const pws_relief *relief)
+{
+    const pws_engine_config *config = relief->engine->config;
+    deadlines found = {0, PWS_NEVER, PWS_NEVER};
+    const pws_hand *hand;
+    int64_t since_ms, took_ms;
+
+    if (relief->terms.cell == NULL) {
+        return found;
+    }
+    hand = &relief->terms.cell->hands[0];
+    since_ms = atomic_load(&hand->since_ms);
+    if (since_ms == 0) {
+        return found;
+    }
+    found.number = atomic_load(&hand->sequence);
+    took_ms = pws_clock_now_ms() - since_ms;
+    found.until_slow_ms = left_ms(config->slow_request_ms, took_ms,
+                                  atomic_load(&hand->slow) == found.number);
+    found.until_overdue_ms = left_ms(config->request_timeout_ms, took_ms,
+                                     atomic_load(&hand->overdue) == found.number);
+    return found;
+}
+
+/* Say what has become of the request in hand, and answer one that has taken too long.
+ * Under the lease, in the turn that the exchange belongs to. Returns the milliseconds
+ * after which there is more to do, or -1. */
+static int
+mind_time(pws_relief *relief)
+{
+    deadlines left = look_at_time(relief);
+    int64_t next_ms = PWS_NEVER;
+
+    if (left.until_slow_ms <= 0) {
+        atomic_store(&relief->terms.cell->hands[0].slow, left.number);
+        tell(relief);
+    }
+    else {
+        next_ms = left.until_slow_ms;
+    }
+    if (left.until_overdue_ms <= 0) {
+        (void)pws_exchange_answer(atomic_load(&relief->x), 504);
+        atomic_store(&relief->terms.cell->leaving, true);
+        atomic_store(&relief->terms.cell->hands[0].overdue, left.number);
+        tell(relief);
+    }
+    else if (left.until_overdue_ms < next_ms) {
+        next_ms = left.until_overdue_ms;
+    }
+    return next_ms < 3600000 ? (int)next_ms : -1;
+}
+
+/* What the master wants of a worker whose app may never come back. All letters are the
+ * executor's too, who heeds them when it can. */
+static void
+heed_letters(pws_relief *relief)
+{
+    const pws_relief_terms *terms = &relief->terms;
+    pws_engine *e = relief->engine;
+    unsigned letters = e->poller.letters | relief->letters;
+
+    if ((letters & (terms->drain_letters | terms->give_up_letters)) != 0) {
+        pws_engine_announce_drain(e);
+    }
+    if ((letters & terms->give_up_letters) == 0) {
+        return;
+    }
+    if (!relief->gives_up) {
+        relief->gives_up = true;
+        (void)pws_exchange_answer(atomic_load(&relief->x), 504);
+        pws_give_up_begin(e);
+    }
+    pws_give_up_queue(e);
+    if (terms->cell != NULL && !atomic_load(&terms->cell->deserted) &&
+        pws_give_up_is_done(e)) {
+        atomic_store(&terms->cell->deserted, true);
+        tell(relief);
+    }
+}
+
+/* Whether the executor is still in the app, and nobody wants us to stop. */
+static bool
+goes_on(pws_relief *relief, uint32_t turn)
+{
+    return atomic_load(&relief->turn) == turn && atomic_load(&relief->paused) == 0 &&
+           atomic_load(&relief->word) == PWS_RELIEF_POLLS;
+}
+
+static void
+show(const pws_relief *relief, bool relieved)
+{
+    pws_cell *cell = relief->terms.cell;
+
+    if (cell != NULL) {
+        atomic_store(&cell->deserted, false);
+        atomic_store(&cell->relieved, relieved);
+    }
+}
+
+/* Poll in place of the executor, which is in the app. With the lease.
+ *
+ * The exchange in hand cannot be taken back, nor used again, before somebody with the
+ * lease takes hand-backs: we do, in pws_engine_relieve. So it may be touched between
+ * the look at the turn and that call. */
+static void
+relieve(pws_relief *relief, uint32_t turn)
+{
+    pws_engine *e = relief->engine;
+    uint32_t word = atomic_load(&relief->word);
+
+    while (word < PWS_RELIEF_POLLS &&
+           !atomic_compare_exchange_strong(&relief->word, &word, PWS_RELIEF_POLLS)) {
+    }
+    pws_accept_suspend(e);
+    show(relief, true);
+    while (goes_on(relief, turn)) {
+        int wait_ms;
+
+        pws_hold_send_lent(&e->hold);
+        heed_letters(relief);
+        wait_ms = mind_time(relief);
+        (void)pws_exchange_answer_more(atomic_load(&relief->x));
+        if (pws_engine_relieve(e, wait_ms) < 0) {
+            break;
+        }
+        relief->woken = relief->woken || e->poller.woken;
+    }
+    show(relief, false);
+    relief->gives_up = false;
+    pws_hold_note(&e->hold, (pws_clock_now_ms() - relief->seen_ms) * MS_IN_NS);
+    pws_accept_resume(e);
+    word = PWS_RELIEF_POLLS;
+    (void)atomic_compare_exchange_strong(&relief->word, &word, PWS_RELIEF_LOOKS);
+}
+
+static bool
+is_time(const pws_relief *relief, int64_t now_ms)
+{
+    deadlines left;
+
+    if (now_ms - relief->seen_ms >= STUCK_MS) {
+        return true;
+    }
+    left = look_at_time(relief);
+    return left.until_slow_ms <= 0 || left.until_overdue_ms <= 0;
+}
+
+/* Returns whether requests come, or one is in the app. */
+static bool
+watch(pws_relief *relief)
+{
+    uint32_t turn = atomic_load(&relief->turn);
+    int64_t now_ms = pws_clock_now_ms();
+    bool moved = turn != relief->seen;
+
+    if (moved) {
+        relief->seen = turn;
+        relief->seen_ms = now_ms;
+    }
+    if (is_inside(turn) && is_time(relief, now_ms) &&
+        pws_lease_try_take(&relief->engine->lease)) {
+        relieve(relief, turn);
+        pws_lease_drop(&relief->engine->lease);
+    }
+    return moved || is_inside(turn);
+}
+
+/* One look at everything, unless somebody forks. Returns whether there was something of
+ * what the thread is awake for. */
+static bool
+take_turn(pws_relief *relief, bool for_held)
+{
+    bool held = false, watched = false;
+
+    atomic_store(&relief->busy, true);
+    if (atomic_load(&relief->paused) == 0) {
+        held = look(relief->engine);
+        watched = watch(relief);
+    }
+    atomic_store(&relief->busy, false);
+    return for_held ? held : held || watched;
+}
+
 static void *
 run(void *arg)
 {
-    const struct timespec moment = {0, LOOK_EVERY_NS};
     pws_relief *relief = arg;
     unsigned in_vain = 0;
 
     for (;;) {
-        switch (atomic_load(&relief->word)) {
+        uint32_t word = atomic_load(&relief->word);
+
+        switch (word) {
         case PWS_RELIEF_ENDS:
             return NULL;
         case PWS_RELIEF_RESTS:
-            sleep_while(relief, PWS_RELIEF_RESTS, NULL);
+            sleep_while(relief, word, 0);
             in_vain = 0;
             break;
+        case PWS_RELIEF_WATCHES:
+            sleep_while(relief, word, WATCH_EVERY_NS);
+            in_vain = take_turn(relief, false) ? 0 : in_vain + 1;
+            if (in_vain >= WATCHES_IN_VAIN) {
+                do_less(relief, word, PWS_RELIEF_RESTS);
+            }
+            break;
         default:
-            sleep_while(relief, PWS_RELIEF_LOOKS, &moment);
-            in_vain = look(relief->engine) ? 0 : in_vain + 1;
+            sleep_while(relief, word, LOOK_EVERY_NS);
+            in_vain = take_turn(relief, true) ? 0 : in_vain + 1;
             if (in_vain >= LOOKS_IN_VAIN) {
-                rest(relief);
+                do_less(relief, word, PWS_RELIEF_WATCHES);
+                in_vain = 0;
             }
         }
     }
@@ -105,17 +359,38 @@ pws_relief_end(pws_relief *relief)
     if (relief->running) {
         atomic_store(&relief->word, PWS_RELIEF_ENDS);
         wake_thread(relief);
+        pws_poller_wake(&relief->engine->poller);
         pthread_join(relief->thread, NULL);
         relief->running = false;
     }
 }
 
 void
-pws_relief_wake(pws_relief *relief)
+pws_relief_pause(pws_relief *relief)
 {
-    uint32_t rests = PWS_RELIEF_RESTS;
-
-    if (atomic_compare_exchange_strong(&relief->word, &rests, PWS_RELIEF_LOOKS)) {
-        wake_thread(relief);
+    atomic_fetch_add(&relief->paused, 1);
+    if (!relief->running) {
+        return;
     }
+    if (atomic_load(&relief->word) == PWS_RELIEF_POLLS) {
+        pws_poller_wake(&relief->engine->poller);
+    }
+    while (atomic_load(&relief->busy)) {
+        sched_yield();
+    }
+}
+
+void
+pws_relief_go_on(pws_relief *relief)
+{
+    atomic_fetch_sub(&relief->paused, 1);
+}
+
+void
+pws_relief_abandon(pws_relief *relief)
+{
+    relief->running = false;
+    atomic_store(&relief->paused, 0);
+    atomic_store(&relief->busy, false);
+    atomic_store(&relief->word, PWS_RELIEF_LOOKS); /* there is nobody to wake */
 }

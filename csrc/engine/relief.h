@@ -1,10 +1,19 @@
 /* relief.h - a thread without Python that looks after an engine while an app is slow.
  *
- * The executor drops the lease while an app runs. Whoever leaves something behind that
- * must not wait for the app's end arms the relief; it then looks, a thousand times a
- * second, and sends what is overdue as soon as it can have the lease. After a tenth of
- * a second with nothing to do it sleeps until it is armed again. It never waits for the
- * lease, and knows neither Python nor signals. */
+ * The executor drops the lease while an app runs, and says so (pws_relief_enter). The
+ * relief watches, ten times a second while there are requests. When an app call lasts
+ * for a tenth of a second, it takes the lease and polls until the call is over: moves
+ * readers and senders on, answers time-outs, sends what is finished, queues what is
+ * complete. It accepts no connections meanwhile: another process can serve them at
+ * once. It minds the time of the request in hand, and does what the master says to a
+ * worker that will be killed (letters). Who comes back from the app wakes the poller
+ * and gets the lease at once.
+ *
+ * Besides, whoever leaves something behind that must not wait for the app's end
+ * (hold.h) arms the relief: it then looks a thousand times a second, and sends what is
+ * overdue as soon as it can have the lease. With nothing to do for a second it sleeps
+ * until there is something. It never waits for the lease, and knows neither Python nor
+ * signals. */
 #ifndef PWS_ENGINE_RELIEF_H
 #define PWS_ENGINE_RELIEF_H
 
@@ -13,20 +22,49 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/board.h"
+
 typedef struct pws_engine pws_engine;
+typedef struct pws_exchange pws_exchange;
+
+/* What it does; also the futex that it sleeps on. A later one is not left for an
+ * earlier one but by the thread itself. */
+enum {
+    PWS_RELIEF_RESTS,
+    PWS_RELIEF_WATCHES, /* whether an app call lasts */
+    PWS_RELIEF_LOOKS,   /* what is held or lent */
+    PWS_RELIEF_POLLS,   /* in place of the executor */
+    PWS_RELIEF_ENDS,
+};
+
+/* What ties it to a master; zeroed without one. Then no time-outs are minded. */
+typedef struct {
+    pws_cell *cell;
+    int news_fd;              /* a byte there says: look at the cell */
+    unsigned drain_letters;   /* that tell the engine to end some time */
+    unsigned give_up_letters; /* that say: this process will be killed */
+} pws_relief_terms;
 
 typedef struct {
     pws_engine *engine;
     pthread_t thread;
     bool running;
-    _Atomic uint32_t word; /* what it does, and the futex that it sleeps on */
+    _Atomic uint32_t word;
+    pws_relief_terms terms; /* set before the start */
+    /* The app call in hand; written by the executor. */
+    _Atomic uint32_t turn; /* odd: inside; changes with each call, wait and return */
+    _Atomic(pws_exchange *) x;
+    /* Around a fork. */
+    _Atomic unsigned paused; /* forks that are underway */
+    _Atomic bool busy;
+    /* Used under the lease. */
+    bool woken;       /* it has taken a wake-up that is for the executor */
+    unsigned letters; /* that the executor took while the request in hand waited */
+    bool gives_up;
+    /* Its own. */
+    uint32_t seen;
+    int64_t seen_ms; /* since when it has seen that turn */
 } pws_relief;
-
-enum {
-    PWS_RELIEF_RESTS,
-    PWS_RELIEF_LOOKS,
-    PWS_RELIEF_ENDS,
-};
 
 /* Start the thread. Returns 0, or -1 with errno. */
 int pws_relief_start(pws_relief *relief, pws_engine *e);
@@ -34,16 +72,67 @@ int pws_relief_start(pws_relief *relief, pws_engine *e);
 /* End it, if it runs, and wait for its end. Call it without the lease. */
 void pws_relief_end(pws_relief *relief);
 
-/* For pws_relief_arm. */
-void pws_relief_wake(pws_relief *relief);
+/* Before a fork: wait until it does nothing, and keep it so; afterwards, in the parent:
+ * let it go on. Forks of several threads may overlap. The first is to be called without
+ * the lease, from a thread that does not poll. */
+void pws_relief_pause(pws_relief *relief);
+void pws_relief_go_on(pws_relief *relief);
+
+/* In a forked child, which has no such thread. */
+void pws_relief_abandon(pws_relief *relief);
+
+/* For the two below: do at least that from now on. */
+void pws_relief_wake(pws_relief *relief, uint32_t to);
 
 /* There is something to look after: call it after that can be seen. */
 static inline void
 pws_relief_arm(pws_relief *relief)
 {
-    if (atomic_load(&relief->word) == PWS_RELIEF_RESTS) {
-        pws_relief_wake(relief);
+    if (atomic_load(&relief->word) != PWS_RELIEF_LOOKS) {
+        pws_relief_wake(relief, PWS_RELIEF_LOOKS);
     }
+}
+
+/* The executor goes into the app for `x`, with the lease about to be dropped, or
+ * dropped already. */
+static inline void
+pws_relief_enter(pws_relief *relief, pws_exchange *x)
+{
+    uint32_t turn = atomic_load_explicit(&relief->turn, memory_order_relaxed);
+
+    atomic_store_explicit(&relief->x, x, memory_order_relaxed);
+    atomic_store(&relief->turn, (turn + 2) | 1);
+    if (atomic_load(&relief->word) == PWS_RELIEF_RESTS) {
+        pws_relief_wake(relief, PWS_RELIEF_WATCHES);
+    }
+}
+
+/* It is back, and does not have the lease yet; the exchange is still its own. */
+static inline void
+pws_relief_leave(pws_relief *relief)
+{
+    uint32_t turn = atomic_load_explicit(&relief->turn, memory_order_relaxed);
+
+    atomic_store(&relief->turn, (turn + 2) & ~(uint32_t)1);
+}
+
+/* Who has left the app wants the lease: if the relief polls, end its wait. */
+static inline void
+pws_relief_hurry(pws_relief *relief)
+{
+    if (atomic_load(&relief->word) == PWS_RELIEF_POLLS) {
+        pws_relief_wake(relief, PWS_RELIEF_POLLS);
+    }
+}
+
+/* Under the lease: whether the relief has taken a wake-up that was for the executor. */
+static inline bool
+pws_relief_take_woken(pws_relief *relief)
+{
+    bool woken = relief->woken;
+
+    relief->woken = false;
+    return woken;
 }
 
 #endif

@@ -52,7 +52,7 @@ pws_balance_missing(const pws_master *m)
     return missing < room ? missing : room;
 }
 
-/* What they say, and what was done to them. */
+/* Of those that accept no more. */
 static void
 take_note(pws_master *m)
 {
@@ -61,9 +61,6 @@ take_note(pws_master *m)
 
         if (w->state == PWS_WORKER_NONE || w->kind != PWS_KIND_WORKER) {
             continue;
-        }
-        if (w->last_signal == SIGABRT) {
-            w->timed_out = true; /* nobody else is sent that */
         }
         if (w->state == PWS_WORKER_SERVING && w->last_signal == 0 &&
             pws_worker_has_closed(&m->workers, w)) {

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "proc/balance.h"
+#include "proc/late.h"
 #include "proc/reap.h"
 #include "proc/recycle.h"
 #include "proc/signals.h"
@@ -18,8 +19,6 @@
 #include "proc/spawn.h"
 #include "proc/upgrade.h"
 
-/* After a SIGABRT, for the worker to say where it was; then SIGKILL. */
-#define ABORT_MS 2000
 /* For the call in hand, once somebody wants a quick end. */
 #define QUICK_MS 2000
 
@@ -53,6 +52,8 @@ pws_master_init(pws_master *m, const pws_master_calls *calls, void *context)
     pws_oom_open(&m->oom, "/proc/self/cgroup", "/sys/fs/cgroup");
     if (pipe2(m->news, O_NONBLOCK | O_CLOEXEC) < 0) {
         m->news[0] = m->news[1] = -1;
+    }
+    if (pws_stacks_open(&m->stacks) < 0 || m->news[0] < 0) {
         return -1;
     }
     return pws_workers_init(&m->workers);
@@ -75,6 +76,7 @@ pws_master_close(pws_master *m)
     close_fd(&m->order_fd);
     close_fd(&m->kin.predecessor_fd);
     pws_systemd_close(&m->systemd);
+    pws_stacks_close(&m->stacks);
     pws_workers_close(&m->workers);
 }
 
@@ -297,29 +299,16 @@ earlier(int64_t a_ms, int64_t b_ms)
     return a_ms < b_ms ? a_ms : b_ms;
 }
 
-/* When there is something to do even if nothing happens. Who is idle now cannot be late
- * before a whole timeout has passed, so that is how long the master may sleep. */
+/* When there is something to do even if nothing happens. */
 static int64_t
 next_due_ms(const pws_master *m, int64_t now_ms)
 {
-    int64_t due_ms = pws_spawn_missing(m) > 0 ? m->spawn_ms : PWS_NEVER;
+    int64_t due_ms = pws_late_due_ms(m, now_ms);
 
     due_ms = earlier(due_ms, pws_systemd_due_ms(&m->systemd));
     due_ms = earlier(due_ms, pws_upgrade_due_ms(m, now_ms));
     due_ms = earlier(due_ms, m->tend_ms);
-    for (unsigned i = 0; i < m->workers.top; i++) {
-        const pws_worker *w = &m->workers.all[i];
-        const pws_cell *cell = pws_worker_cell(&m->workers, w);
-        if (w->state == PWS_WORKER_NONE || w->pid == 0) {
-            continue;
-        }
-        due_ms = earlier(due_ms, earlier(w->end_ms, w->nudge_ms));
-        if (m->settings.timeout_ms > 0 && w->last_signal == 0) {
-            due_ms = earlier(due_ms, now_ms + m->settings.timeout_ms -
-                                         pws_cell_busy_ms(cell, now_ms));
-        }
-    }
-    return due_ms;
+    return pws_spawn_missing(m) > 0 ? earlier(due_ms, m->spawn_ms) : due_ms;
 }
 
 /* Returns the milliseconds for poll(), rounded up: the clock is a coarse one. */
@@ -353,13 +342,14 @@ swallow_news(const pws_master *m)
 static void
 sleep_until_news(pws_master *m, int signals_fd)
 {
-    struct pollfd fds[3] = {{.fd = signals_fd, .events = POLLIN},
+    struct pollfd fds[4] = {{.fd = signals_fd, .events = POLLIN},
                             {.fd = m->news[0], .events = POLLIN},
-                            {.fd = m->kin.predecessor_fd, .events = POLLIN}};
+                            {.fd = m->kin.predecessor_fd, .events = POLLIN},
+                            {.fd = m->stacks.pipe[0], .events = POLLIN}};
     int timeout_ms = sleep_ms(m);
 
     m->calls->let_go(m->context);
-    (void)poll(fds, 3, timeout_ms);
+    (void)poll(fds, 4, timeout_ms);
     m->calls->take_back(m->context);
     pws_signals_swallow();
     swallow_news(m);
@@ -384,49 +374,6 @@ hear_of_ready_ones(pws_master *m)
             if (m->failures == 0) {
                 m->spawn_ms = 0; /* its head start is over */
             }
-        }
-    }
-}
-
-static void
-send_signal(pws_worker *w, int signum, int64_t end_ms)
-{
-    (void)kill(w->pid, signum);
-    w->last_signal = signum;
-    w->end_ms = end_ms;
-}
-
-/* It has booted all the same? Then it reads its orders. */
-static void
-nudge(const pws_master *m, pws_worker *w, int64_t now_ms)
-{
-    w->nudge_ms = PWS_NEVER;
-    if (!atomic_load(&pws_worker_cell(&m->workers, w)->ready)) {
-        pws_worker_nudge(w, now_ms);
-    }
-}
-
-static void
-check_deadlines(pws_master *m)
-{
-    int64_t now_ms = pws_clock_now_ms(), timeout_ms = m->settings.timeout_ms;
-
-    for (unsigned i = 0; i < m->workers.top; i++) {
-        pws_worker *w = &m->workers.all[i];
-        if (w->state == PWS_WORKER_NONE || w->pid == 0) {
-            continue; /* its mold is the one that may be late */
-        }
-        if (w->nudge_ms <= now_ms) {
-            nudge(m, w, now_ms);
-        }
-        if (w->end_ms <= now_ms) {
-            send_signal(w, SIGKILL, PWS_NEVER);
-        }
-        else if (timeout_ms > 0 && w->last_signal == 0 &&
-                 pws_cell_busy_ms(pws_worker_cell(&m->workers, w), now_ms) >=
-                     timeout_ms) {
-            pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
-            send_signal(w, SIGABRT, earlier(w->end_ms, now_ms + ABORT_MS));
         }
     }
 }
@@ -553,7 +500,7 @@ run(pws_master *m, int signals_fd)
         pws_reap(m);
         heed_signals(m);
         heed_hooks(m);
-        check_deadlines(m);
+        pws_late_check(m);
         if (m->phase == PWS_MASTER_DRAINING && pws_clock_now_ms() >= m->drain_end_ms) {
             stop(m, false);
         }

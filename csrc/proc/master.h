@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "proc/mold.h"
 #include "proc/oom.h"
+#include "proc/stacks.h"
 #include "proc/systemd.h"
 #include "proc/workers.h"
 
@@ -45,6 +46,7 @@ typedef struct {
     void (*let_go)(void *context);
     void (*take_back)(void *context);
     void (*log)(void *context, pws_log_level level, const char *text);
+    void (*record)(void *context, pws_log_level level, pws_slice text); /* many lines */
     /* A worker is about to be forked. Returns 0, or -1 to try again later. */
     int (*before_fork)(void *context, unsigned number);
     /* Fork, with all signals held back. Returns as fork does. */
@@ -99,6 +101,7 @@ typedef struct {
     pws_workers workers;
     unsigned proven_generation, last_generation, last_number;
     int news[2];          /* workers say there that their cell has changed */
+    pws_stacks stacks;    /* of late workers */
     bool adopts;          /* orphans become our children: as PID 1, or a subreaper */
     unsigned failures;    /* workers in a row that could not serve for long */
     int64_t failed_ms;    /* when the last one did */

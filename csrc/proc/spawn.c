@@ -46,6 +46,7 @@ become(pws_master *m, const pws_worker *w, int order_fd)
     pws_workers_forget(&m->workers);
     close(m->news[0]);
     m->news[0] = -1;
+    pws_stacks_forget(&m->stacks);
     return w->kind == PWS_KIND_MOLD ? PWS_IS_MOLD : PWS_IS_WORKER;
 }
 

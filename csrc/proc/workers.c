@@ -258,7 +258,7 @@ pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms)
     }
     (void)pws_worker_order(w, order);
     w->state = PWS_WORKER_RETIRING;
-    if (w->last_signal == 0 && end_ms < w->end_ms) {
+    if (w->last_signal != SIGKILL && end_ms < w->end_ms) {
         w->end_ms = end_ms;
     }
 }

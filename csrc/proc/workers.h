@@ -38,10 +38,25 @@ typedef enum {
 } pws_cause;
 
 #define PWS_REASON_MAX 96
+/* How far it is with a worker that takes too long: see late.h. */
+typedef struct {
+    enum {
+        PWS_LATE_NOT,
+        PWS_LATE_TOLD,     /* it is in the log; stacks are asked for */
+        PWS_LATE_ABORTED,  /* its app was interrupted */
+        PWS_LATE_GIVEN_UP, /* that was in vain: it is killed when it is deserted */
+        PWS_LATE_OVER,     /* that request has ended; the next may be late */
+    } stage;
+    bool wants_stacks, gives_up;
+    uint64_t request; /* the number of the one that is, or was, late; 0: none */
+    uint64_t slow;    /* of the last one that was told of */
+    int64_t next_ms;  /* of a stage: when its time is over; PWS_NEVER */
+} pws_lateness;
 
 typedef struct {
     pws_worker_state state;
     pws_worker_kind kind;
+    pws_lateness late;
     pid_t pid;       /* 0: a mold forks it, and has not said yet */
     unsigned number; /* 1 for the first one of the master */
     unsigned generation;
@@ -67,10 +82,11 @@ typedef struct {
 /* What is written to a worker. The numbers are bits of pws_poller's letters; some more
  * are in engine/lent.h. */
 typedef enum {
-    PWS_ORDER_RETIRE = 1, /* finish what has begun, then end */
-    PWS_ORDER_QUICK = 2,  /* finish the call in hand, then end */
-    PWS_ORDER_REOPEN = 4, /* open the log files anew */
-    PWS_ORDER_DRAIN = 16, /* let each answer say close, and go on */
+    PWS_ORDER_RETIRE = 1,  /* finish what has begun, then end */
+    PWS_ORDER_QUICK = 2,   /* finish the call in hand, then end */
+    PWS_ORDER_REOPEN = 4,  /* open the log files anew */
+    PWS_ORDER_GIVE_UP = 8, /* to its relief: the process will be killed */
+    PWS_ORDER_DRAIN = 16,  /* let each answer say close, and go on */
 } pws_order;
 
 /* How many there are, of workers that were sent no deadly signal; molds are among the

@@ -313,13 +313,16 @@ size_t
 pws_error_page(char *dst, int code, pws_slice server, pws_slice date, bool body)
 {
     char status[64], page[256];
-    pws_header type = {PWS_SLICE("Content-Type"), PWS_SLICE("text/html")};
+    const pws_header fields[] = {{PWS_SLICE("Content-Type"), PWS_SLICE("text/html")},
+                                 {PWS_SLICE("Retry-After"), PWS_SLICE("1")}};
     int page_len = snprintf(page, sizeof(page),
                             "<html>\n<head><title>%s</title></head>\n"
                             "<body><h1>%d %s</h1></body>\n</html>\n",
                             pws_reason(code), code, pws_reason(code));
-    pws_response r = {
-        .fields = &type, .field_count = 1, .server = server, .date = date};
+    pws_response r = {.fields = fields,
+                      .field_count = code == 503 ? 2 : 1, /* it is a passing state */
+                      .server = server,
+                      .date = date};
     size_t n;
 
     r.status.at = status;

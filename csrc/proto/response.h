@@ -58,7 +58,8 @@ size_t pws_response_write(pws_response *r, char *dst);
 const char *pws_reason(int code);
 
 /* Write a whole response of the server itself (an HTML page that names the status, and
- * Connection: close) to `dst`, which has PWS_ERROR_PAGE_ROOM bytes. Returns its length.
+ * Connection: close; Retry-After with a 503) to `dst`, which has PWS_ERROR_PAGE_ROOM
+ * bytes. Returns its length.
  * Without `body`, for HEAD, the page itself is left out; so is a `server` of hundreds
  * of bytes. */
 size_t pws_error_page(char *dst, int code, pws_slice server, pws_slice date, bool body);

@@ -23,6 +23,12 @@ write_log(void *Py_UNUSED(context), pws_log_level level, const char *text)
     pws_log(level, "%s", text);
 }
 
+static void
+write_record(void *Py_UNUSED(context), pws_log_level level, pws_slice text)
+{
+    pws_log_record(level, text);
+}
+
 /* Takes `result`, which may be NULL with an exception: that goes to stderr, since the
  * loop must go on. */
 static int
@@ -260,6 +266,7 @@ const pws_master_calls pws_arbiter_calls = {
     .let_go = let_go,
     .take_back = take_back,
     .log = write_log,
+    .record = write_record,
     .before_fork = pws_arbiter_before_fork,
     .fork = fork_here,
     .forked = forked,

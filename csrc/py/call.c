@@ -184,10 +184,10 @@ or_none(PyObject *object)
 static void
 call_after(pws_lane *lane, PyObject *request, PyObject *env)
 {
-    PyObject *result =
-        PyObject_CallFunction(lane->config->after_request, "OOOOK", or_none(request),
-                              env, or_none(lane->status), or_none(lane->headers),
-                              (unsigned long long)lane->x->body_sent);
+    uint64_t sent = pws_exchange_is_taken(lane->x) ? 0 : lane->x->body_sent;
+    PyObject *result = PyObject_CallFunction(
+        lane->config->after_request, "OOOOK", or_none(request), env,
+        or_none(lane->status), or_none(lane->headers), (unsigned long long)sent);
 
     if (result == NULL) {
         log_failure(lane);
@@ -241,7 +241,7 @@ run(pws_lane *lane)
         call_after(lane, request, env);
     }
     Py_XDECREF(request);
-    if (lane->engine->config->access_log != NULL) {
+    if (lane->engine->config->access_log != NULL && !pws_exchange_is_taken(lane->x)) {
         note_variables(lane, env);
     }
     Py_DECREF(env);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/evict.h"
 #include "py/call.h"
@@ -11,13 +12,24 @@
  * something is there already, and the GIL need not be given up. */
 #define BUSY_BATCH 2
 
+/* From the relief, if need be, which sees that we are not in the app any more. Without
+ * the GIL. */
+static void
+take_lease_back(pws_engine *e)
+{
+    if (!pws_lease_try_take(&e->lease)) {
+        pws_relief_hurry(&e->relief);
+        pws_lease_take(&e->lease);
+    }
+}
+
 /* Never wait for the lease with the GIL: its holder may want that. */
 static void
 take_lease(pws_engine *e)
 {
     if (!pws_lease_try_take(&e->lease)) {
         Py_BEGIN_ALLOW_THREADS
-        pws_lease_take(&e->lease);
+        take_lease_back(e);
         Py_END_ALLOW_THREADS
     }
 }
@@ -38,7 +50,7 @@ heed(const pws_lane *lane, unsigned letters)
 {
     PyObject *result;
 
-    if (letters == 0) {
+    if (letters == 0 || lane->config->tie == NULL) {
         return 0;
     }
     result = PyObject_CallFunction(lane->config->tie->heed, "I", letters);
@@ -46,21 +58,69 @@ heed(const pws_lane *lane, unsigned letters)
     return result != NULL ? 0 : -1;
 }
 
-/* The app has been called, or goes on: the master's time for it begins. */
-static void
-begin_beat(const pws_lane *lane)
+/* What this process says of itself; NULL: there is no master. */
+static pws_cell *
+own_cell(const pws_lane *lane)
 {
-    if (lane->config->tie != NULL && !lane->engine->abandoned) {
-        pws_cell_begin(lane->config->tie->master->cell);
+    return lane->config->tie != NULL && !lane->engine->abandoned
+               ? lane->config->tie->master->cell
+               : NULL;
+}
+
+/* The app is about to be called for `x`: its time begins, and the relief's watch. */
+static void
+enter_app(const pws_lane *lane, pws_exchange *x)
+{
+    pws_cell *cell = own_cell(lane);
+
+    if (cell != NULL) {
+        const pws_request *req = &x->request;
+
+        pws_cell_begin(cell);
+        pws_hand_begin(
+            &cell->hands[0], pws_request_slice(req, req->method),
+            pws_request_slice(req, req->target),
+            atomic_load_explicit(&cell->busy_since_ms, memory_order_relaxed));
+    }
+    pws_relief_enter(&lane->engine->relief, x);
+}
+
+/* It has returned. */
+static void
+leave_app(const pws_lane *lane)
+{
+    pws_cell *cell = own_cell(lane);
+
+    pws_relief_leave(&lane->engine->relief);
+    if (cell != NULL) {
+        pws_hand_end(&cell->hands[0]);
+        pws_cell_end(cell);
+    }
+}
+
+/* It waits for its client, which is nobody's time but that client's; it goes on. */
+static void
+pause_app(const pws_lane *lane)
+{
+    pws_cell *cell = own_cell(lane);
+
+    pws_relief_leave(&lane->engine->relief);
+    if (cell != NULL) {
+        pws_hand_pause(&cell->hands[0], pws_clock_now_ms());
+        pws_cell_end(cell);
     }
 }
 
 static void
-end_beat(const pws_lane *lane)
+resume_app(const pws_lane *lane, pws_exchange *x)
 {
-    if (lane->config->tie != NULL && !lane->engine->abandoned) {
-        pws_cell_end(lane->config->tie->master->cell);
+    pws_cell *cell = own_cell(lane);
+
+    if (cell != NULL) {
+        pws_cell_begin(cell);
+        pws_hand_resume(&cell->hands[0], pws_clock_now_ms());
     }
+    pws_relief_enter(&lane->engine->relief, x);
 }
 
 /* A request is done. Who has served enough goes on until the master sends it away,
@@ -96,20 +156,24 @@ wait_once(pws_lane *lane, const pws_wait *wait)
     unsigned letters;
     int rc = 1;
 
-    end_beat(lane);
+    pause_app(lane);
     Py_BEGIN_ALLOW_THREADS
-    pws_lease_take(&e->lease);
+    take_lease_back(e);
     if (is_drain_due(e, lane->config->orders)) {
         pws_engine_drain(e);
     }
-    if ((wait->what & PWS_WRITABLE) == 0 || wait->x->out.shortage <= PWS_SHORT_OF_OWN ||
-        !pws_evict_for_spool(e)) {
+    if (pws_relief_take_woken(&e->relief)) {
+        rc = PWS_WAIT_WOKEN;
+    }
+    else if ((wait->what & PWS_WRITABLE) == 0 ||
+             wait->x->out.shortage <= PWS_SHORT_OF_OWN || !pws_evict_for_spool(e)) {
         rc = pws_engine_wait(e, wait);
     }
     letters = take_letters(e);
+    e->relief.letters |= letters;
     pws_lease_drop(&e->lease);
     Py_END_ALLOW_THREADS
-    begin_beat(lane);
+    resume_app(lane, wait->x);
     if (heed(lane, letters) < 0) {
         PyErr_WriteUnraisable(lane->config->tie->heed);
     }
@@ -260,6 +324,41 @@ time_left_ms(const pws_engine *e, const pws_orders *orders)
     return left_ms > INT32_MAX ? -1 : left_ms > 0 ? (int)left_ms : 0;
 }
 
+/* Run the app for `x`, which was handed out, and give it back. */
+static void
+run_app(pws_lane *lane, pws_exchange *x)
+{
+    enter_app(lane, x);
+    pws_call_app(lane, x);
+    if (lane->engine->abandoned) {
+        end_child();
+    }
+    leave_app(lane);
+    pws_exchange_done(x);
+    count_request(lane);
+}
+
+/* What has come for us while the relief had the lease, or was left by it. Entered with
+ * the lease. Returns 0 with it, when there was nothing; else without: 1, or -1 with an
+ * exception. */
+static int
+heed_all(const pws_lane *lane)
+{
+    pws_engine *e = lane->engine;
+    bool woken = pws_relief_take_woken(&e->relief);
+    unsigned letters = take_letters(e);
+
+    e->relief.letters = 0; /* the request that they were for is over */
+    if (!woken && letters == 0) {
+        return 0;
+    }
+    pws_lease_drop(&e->lease);
+    if (woken && PyErr_CheckSignals() < 0) {
+        return -1;
+    }
+    return heed(lane, letters) < 0 ? -1 : 1;
+}
+
 static int
 serve(pws_lane *lane)
 {
@@ -267,18 +366,15 @@ serve(pws_lane *lane)
     pws_engine *e = lane->engine;
     int rc = 0;
 
-    while (rc == 0) {
+    while (rc >= 0) {
         pws_exchange *x;
-        unsigned letters;
 
         if (e->abandoned) {
             end_child();
         }
         take_lease(e);
-        letters = take_letters(e);
-        if (letters != 0) {
-            pws_lease_drop(&e->lease);
-            rc = heed(lane, letters);
+        rc = heed_all(lane);
+        if (rc != 0) {
             continue;
         }
         if (should_end(e, orders)) {
@@ -295,26 +391,29 @@ serve(pws_lane *lane)
         }
         else {
             pws_lease_drop(&e->lease);
-            begin_beat(lane);
-            pws_call_app(lane, x);
-            if (e->abandoned) {
-                end_child();
-            }
-            pws_exchange_done(x);
-            end_beat(lane);
-            count_request(lane);
+            run_app(lane, x);
         }
         pws_lane_drop_released(e);
     }
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 int
 pws_inline_serve(pws_lane *lane)
 {
+    const pws_tie *tie = lane->config->tie;
     pws_engine *e = lane->engine;
     int rc;
 
+    if (tie != NULL) {
+        e->relief.terms = (pws_relief_terms){
+            .cell = tie->master->cell,
+            .news_fd = tie->master->news[1],
+            .drain_letters =
+                PWS_ORDER_RETIRE | PWS_ORDER_QUICK | PWS_ORDER_DRAIN | PWS_LETTER_END,
+            .give_up_letters = PWS_ORDER_GIVE_UP,
+        };
+    }
     if (pws_relief_start(&e->relief, e) < 0) {
         pws_log(PWS_LOG_WARNING, "relief: no thread: %s", strerror(errno));
     }

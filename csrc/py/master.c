@@ -363,6 +363,35 @@ wake(PyObject *object, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
+tells_stacks(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    atomic_store(&m->cell->dumps, true);
+    Py_RETURN_NONE;
+}
+
+/* The master interrupts a certain request; somebody else (no number) whatever runs. */
+static PyObject *
+may_interrupt(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+    const pws_hand *hand;
+    uint64_t wanted;
+
+    if (m == NULL) {
+        return NULL;
+    }
+    hand = &m->cell->hands[0];
+    wanted = atomic_load(&hand->aborted);
+    return PyBool_FromLong(
+        pws_hand_is_at(hand, wanted != 0 ? wanted : atomic_load(&hand->sequence)));
+}
+
+static PyObject *
 may_complain(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     const pws_master *m = pws_master_of_worker(object);
@@ -441,6 +470,12 @@ static PyMethodDef methods[] = {
      "ask_successor(): in a worker that is to go when another one serves."},
     {"notify", notify, METH_NOARGS,
      "notify(): in a worker, the time for the call in hand begins anew."},
+    {"tells_stacks", tells_stacks, METH_NOARGS,
+     "tells_stacks(): STACKS_SIGNAL has a handler now, which writes to stacks_fd."},
+    {"may_interrupt", may_interrupt, METH_NOARGS,
+     "may_interrupt(): in a worker that serves, at a SIGABRT: whether the app is in "
+     "the "
+     "request that it is for."},
     {"may_complain", may_complain, METH_NOARGS,
      "may_complain(): whether this is the first of the workers that boot now to tell "
      "in "
@@ -468,7 +503,14 @@ place(PyObject *object, void *Py_UNUSED(unused))
     return m != NULL ? PyLong_FromLong(m->cell - m->workers.board->cells) : NULL;
 }
 
+static PyObject *
+stacks_fd(PyObject *object, void *Py_UNUSED(unused))
+{
+    return PyLong_FromLong(((master_object *)object)->master.stacks.pipe[1]);
+}
+
 static PyGetSetDef properties[] = {
+    {"stacks_fd", stacks_fd, NULL, "Where a process writes its Python stacks.", NULL},
     {"place", place, NULL, "Of a worker, among PLACES: no other has it.", NULL},
     {"is_mold", is_mold, NULL, "Whether this process is a mold.", NULL},
     {"is_successor", is_successor, NULL,

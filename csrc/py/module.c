@@ -114,7 +114,8 @@ execute(PyObject *self)
     if (PyModule_AddType(self, module->pidfile_type) < 0) {
         return -1;
     }
-    if (PyModule_AddIntConstant(self, "PLACES", PWS_BOARD_CELLS) < 0) {
+    if (PyModule_AddIntConstant(self, "PLACES", PWS_BOARD_CELLS) < 0 ||
+        PyModule_AddIntConstant(self, "STACKS_SIGNAL", pws_stacks_signal()) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(self, pws_log_methods);

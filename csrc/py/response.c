@@ -120,7 +120,7 @@ pws_response_start(pws_lane *lane, uint64_t known_length)
 static void
 flush(pws_lane *lane)
 {
-    if (lane->x->out.pending > SEND_WITHOUT_GIL) {
+    if (pws_exchange_pending(lane->x) > SEND_WITHOUT_GIL) {
         Py_BEGIN_ALLOW_THREADS(void)
         pws_exchange_flush(lane->x);
         Py_END_ALLOW_THREADS
@@ -217,7 +217,7 @@ pws_response_flush(pws_lane *lane)
         return -1;
     }
     flush(lane);
-    if (lane->x->out.pending > 0) {
+    if (pws_exchange_pending(lane->x) > 0) {
         (void)pws_exchange_own_files(lane->x);
     }
     pws_lane_leave(lane);
@@ -320,7 +320,7 @@ send_iterable(pws_lane *lane, PyObject *iterable)
         pws_hold_reclaim(&lane->engine->hold);
         rc = write_item(&lane, item, true);
         Py_DECREF(item);
-        if (lane->x->gone) {
+        if (lane->x->gone || pws_exchange_is_taken(lane->x)) {
             break; /* nobody reads the rest */
         }
         if (rc == 0 && pws_exchange_may_wait(lane->x)) {
@@ -410,5 +410,5 @@ pws_response_send(pws_lane *lane, PyObject *result)
     if (x->answer == PWS_ANSWER_STARTED) {
         report_length(x, pws_exchange_finish(x) < 0);
     }
-    return x->out.pending > SEND_WITHOUT_GIL ? pws_response_flush(lane) : 0;
+    return pws_exchange_pending(x) > SEND_WITHOUT_GIL ? pws_response_flush(lane) : 0;
 }

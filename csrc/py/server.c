@@ -343,6 +343,20 @@ abandon(PyObject *object, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
+pause_relief(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_relief_pause(&((server_object *)object)->engine.relief);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+resume_relief(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_relief_go_on(&((server_object *)object)->engine.relief);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 close_server(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     server_object *self = (server_object *)object;
@@ -432,6 +446,10 @@ static PyMethodDef methods[] = {
      "reopen_access_log(file): go on with a duplicate of this file's descriptor."},
     {"abandon", abandon, METH_NOARGS,
      "abandon(): in a forked child, let go of the parent's sockets."},
+    {"pause_relief", pause_relief, METH_NOARGS,
+     "pause_relief(): before a fork, let no other thread be at work here."},
+    {"resume_relief", resume_relief, METH_NOARGS,
+     "resume_relief(): after it, in the parent, once for each pause."},
     {"close", close_server, METH_NOARGS, "close(): close all sockets. Idempotent."},
     {NULL, NULL, 0, NULL},
 };

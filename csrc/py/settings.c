@@ -275,6 +275,10 @@ read_limits(pws_settings *settings, PyObject *config)
         read_seconds(config, "send_timeout", &e->send_timeout_ms) < 0) {
         return -1;
     }
+    if (read_seconds(config, "request_timeout", &e->request_timeout_ms) < 0 ||
+        read_seconds(config, "slow_request_timeout", &e->slow_request_ms) < 0) {
+        return -1;
+    }
     return read_seconds(config, "keepalive", &e->keepalive_ms);
 }
 

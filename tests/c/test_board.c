@@ -120,3 +120,81 @@ TEST(what_a_child_writes_is_seen_by_its_parent)
     pws_shared_free(board, sizeof(*board));
     pws_shared_free(NULL, 1);
 }
+
+TEST(a_request_is_shown_from_its_call_to_its_end)
+{
+    static pws_cell cell;
+    pws_hand *hand = &cell.hands[0];
+    pws_hand_view view;
+
+    pws_cell_assign(&cell);
+    CHECK_EQ(pws_cell_state_of(&cell), PWS_CELL_BOOTING);
+    pws_cell_ready(&cell);
+    CHECK_EQ(pws_cell_state_of(&cell), PWS_CELL_IDLE);
+    CHECK(!pws_hand_look(hand, 1000, &view));
+    pws_cell_begin(&cell);
+    pws_hand_begin(hand, PWS_SLICE("POST"), PWS_SLICE("/a?b"), 1000);
+    CHECK_EQ(pws_cell_state_of(&cell), PWS_CELL_BUSY);
+    CHECK(pws_hand_look(hand, 1500, &view));
+    CHECK_EQ(view.number, 2);
+    CHECK_EQ(view.took_ms, 500);
+    CHECK_BYTES(view.text, strlen(view.text), "POST /a?b");
+    CHECK(pws_hand_is_at(hand, 2));
+    CHECK(!pws_hand_is_at(hand, 4));
+    pws_hand_end(hand);
+    CHECK(pws_hand_look(hand, 1500, &view));
+    CHECK_EQ(view.took_ms, 0);
+    CHECK(!pws_hand_is_at(hand, 2));
+    atomic_store(&cell.relieved, true);
+    CHECK_EQ(pws_cell_state_of(&cell), PWS_CELL_STUCK);
+}
+
+TEST(a_wait_for_the_client_does_not_count)
+{
+    static pws_cell cell;
+    pws_hand *hand = &cell.hands[0];
+    pws_hand_view view;
+
+    pws_cell_assign(&cell);
+    pws_hand_begin(hand, PWS_SLICE("GET"), PWS_SLICE("/"), 1000);
+    pws_hand_pause(hand, 1300);
+    pws_hand_pause(hand, 1400); /* two threads wait for the same client */
+    CHECK(!pws_hand_is_at(hand, 2));
+    pws_hand_resume(hand, 9000);
+    pws_hand_resume(hand, 9100);
+    CHECK(pws_hand_look(hand, 9100, &view));
+    CHECK_EQ(view.took_ms, 400);
+}
+
+TEST(a_long_request_is_cut_and_a_short_one_leaves_nothing_of_it)
+{
+    static pws_cell cell;
+    pws_hand *hand = &cell.hands[0];
+    char target[400];
+    pws_hand_view view;
+
+    pws_cell_assign(&cell);
+    memset(target, 'x', sizeof(target));
+    pws_hand_begin(hand, PWS_SLICE("GET"), (pws_slice){target, sizeof(target)}, 1);
+    CHECK(pws_hand_look(hand, 1, &view));
+    CHECK_EQ(strlen(view.text), PWS_HAND_TEXT);
+    pws_hand_begin(hand, PWS_SLICE("GET"), PWS_SLICE("/"), 1);
+    CHECK(pws_hand_look(hand, 1, &view));
+    CHECK_BYTES(view.text, strlen(view.text), "GET /");
+}
+
+/* Killed at any instruction, it leaves no lock. */
+TEST(a_writer_that_died_is_not_waited_for)
+{
+    static pws_cell cell;
+    pws_hand_view view;
+
+    pws_cell_assign(&cell);
+    pws_hand_begin(&cell.hands[0], PWS_SLICE("GET"), PWS_SLICE("/"), 1);
+    atomic_fetch_add(&cell.hands[0].sequence, 1);
+    CHECK(!pws_hand_look(&cell.hands[0], 1, &view));
+    CHECK_EQ(view.number, 0);
+    CHECK_EQ(strlen(view.text), 0);
+    pws_cell_assign(&cell);
+    CHECK_EQ(atomic_load(&cell.hands[0].sequence), 0);
+}

@@ -52,6 +52,14 @@ keep_log(void *context, pws_log_level level, const char *text)
     (void)snprintf(log_text + len, sizeof(log_text) - len, "%s\n", text);
 }
 
+static void
+no_record(void *context, pws_log_level level, pws_slice text)
+{
+    (void)context;
+    (void)level;
+    (void)text;
+}
+
 static int
 allow_fork(void *context, unsigned number)
 {
@@ -140,6 +148,7 @@ static const pws_master_calls calls = {
     .let_go = nothing,
     .take_back = nothing,
     .log = keep_log,
+    .record = no_record,
     .before_fork = allow_fork,
     .fork = plain_fork,
     .forked = count_fork,

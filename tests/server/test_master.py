@@ -601,7 +601,7 @@ def test_a_worker_that_does_not_even_end_is_killed(deploy, place):
         with server.connect() as client:
             client.send(b"GET /loop HTTP/1.1\r\nHost: x\r\n\r\n")
             client.socket.settimeout(6 * DEADLINE_S)
-            assert client.gone()
+            assert client.response().status == 504
         server.wait_for_workers(1, but=[first])
 
         assert server.get().status == 200
@@ -676,8 +676,8 @@ def test_a_worker_holds_no_end_of_its_siblings_pipes(deploy):
             for fd in os.listdir(f"/proc/{server.pid}/fd")
         }
 
-        # stderr, and the pipe for news.
-        assert len([link for link in pipes if link in theirs]) == 2
+        # stderr, and the pipes for news and stacks.
+        assert len([link for link in pipes if link in theirs]) == 3
 
 
 def test_lines_of_a_killed_worker_are_in_the_access_log(deploy, place):

@@ -1,0 +1,354 @@
+#include "proc/late.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* For all stacks that are asked for, so that the last one is not waited for for ever.
+ */
+#define STACKS_MS 5000
+
+/* After a SIGABRT, for the app to end its request; then as long again for the relief to
+ * be there. */
+#define ABORT_MS 2000
+
+/* A worker keeps graceful_timeout itself, and closes its connections then. Who has not
+ * by then gives up in this time, and is killed. */
+#define LAST_MS 1000
+
+static int64_t
+earlier(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
+static void
+send_signal(pws_worker *w, int signum, int64_t end_ms)
+{
+    (void)kill(w->pid, signum);
+    w->last_signal = signum;
+    w->end_ms = end_ms;
+}
+
+static void
+end_by_kill(pws_worker *w)
+{
+    send_signal(w, SIGKILL, PWS_NEVER);
+    w->late.stage = PWS_LATE_OVER;
+    w->late.next_ms = PWS_NEVER;
+}
+
+/* It has booted all the same? Then it reads its orders. */
+static void
+nudge(const pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    w->nudge_ms = PWS_NEVER;
+    if (!atomic_load(&pws_worker_cell(&m->workers, w)->ready)) {
+        pws_worker_nudge(w, now_ms);
+    }
+}
+
+/* It runs apps: a mold does not, nor who boots. */
+static bool
+serves(const pws_master *m, const pws_worker *w)
+{
+    return w->kind == PWS_KIND_WORKER &&
+           atomic_load(&pws_worker_cell(&m->workers, w)->ready);
+}
+
+static pws_hand *
+hand_of(const pws_master *m, const pws_worker *w)
+{
+    return &pws_worker_cell(&m->workers, w)->hands[0];
+}
+
+/* Whether the app still runs for the request that is late. */
+static bool
+is_at_it(const pws_master *m, const pws_worker *w)
+{
+    return w->late.request == 0 || pws_hand_is_at(hand_of(m, w), w->late.request);
+}
+
+/* Whether something is being done about it. */
+static bool
+is_late(const pws_worker *w)
+{
+    return w->late.stage != PWS_LATE_NOT && w->late.stage != PWS_LATE_OVER;
+}
+
+static void
+give_up(pws_worker *w)
+{
+    if (!w->late.gives_up) {
+        w->late.gives_up = true;
+        (void)pws_worker_order(w, PWS_ORDER_GIVE_UP);
+    }
+}
+
+/* Stacks */
+
+static void
+want_stacks(const pws_master *m, pws_worker *w)
+{
+    w->late.wants_stacks = atomic_load(&pws_worker_cell(&m->workers, w)->dumps);
+}
+
+static void
+log_stacks(pws_master *m, pid_t pid, pws_slice stacks)
+{
+    char *text = malloc(PWS_STACKS_MAX + 64);
+    int n;
+
+    while (stacks.len > 0 && stacks.at[stacks.len - 1] == '\n') {
+        stacks.len--;
+    }
+    if (stacks.len == 0 || text == NULL) {
+        pws_master_say(m, PWS_LOG_WARNING,
+                       "Stacks of process %d: it does not tell them", (int)pid);
+    }
+    else {
+        n = snprintf(text, 64, "Stacks of process %d:\n", (int)pid);
+        memcpy(text + n, stacks.at, stacks.len);
+        m->calls->record(m->context, PWS_LOG_ERROR,
+                         (pws_slice){text, (size_t)n + stacks.len});
+    }
+    free(text);
+}
+
+static void
+read_stacks(pws_master *m, int64_t now_ms)
+{
+    pid_t pid = m->stacks.pid;
+
+    if (!pws_stacks_read(&m->stacks, now_ms)) {
+        return;
+    }
+    log_stacks(m, pid, pws_stacks_take(&m->stacks));
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        pws_worker *w = &m->workers.all[i];
+
+        if (w->state != PWS_WORKER_NONE && w->pid == pid) {
+            w->late.wants_stacks = false;
+        }
+    }
+}
+
+static void
+ask_for_stacks(pws_master *m, int64_t now_ms)
+{
+    for (unsigned i = 0; i < m->workers.top && m->stacks.pid == 0; i++) {
+        pws_worker *w = &m->workers.all[i];
+
+        if (w->state != PWS_WORKER_NONE && w->late.wants_stacks &&
+            pws_stacks_ask(&m->stacks, w->pid, now_ms) < 0) {
+            w->late.wants_stacks = false;
+        }
+    }
+}
+
+/* The steps, in their order */
+
+/* "GET /path, 12.3 s" */
+static const char *
+describe(const pws_hand_view *view, uint64_t number, char text[PWS_HAND_TEXT + 64])
+{
+    if (view->number != number) {
+        return "a request that has ended since";
+    }
+    (void)snprintf(text, PWS_HAND_TEXT + 64, "%s, %.1f s", view->text,
+                   (double)view->took_ms / 1000);
+    return text;
+}
+
+/* It is late now: it takes nothing new, and gets a successor. */
+static void
+begin(pws_master *m, pws_worker *w, uint64_t request, int64_t now_ms)
+{
+    w->timed_out = true;
+    w->late.stage = PWS_LATE_TOLD;
+    w->late.request = request;
+    w->late.next_ms = now_ms + STACKS_MS;
+    want_stacks(m, w);
+    if (serves(m, w)) {
+        pws_worker_retire(w, PWS_ORDER_RETIRE,
+                          now_ms + STACKS_MS + ABORT_MS + m->settings.graceful_ms +
+                              LAST_MS);
+    }
+}
+
+static void
+note_lateness(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    const pws_cell *cell = pws_worker_cell(&m->workers, w);
+    int64_t timeout_ms = m->settings.timeout_ms;
+    char text[PWS_HAND_TEXT + 64];
+    pws_hand_view view;
+
+    (void)pws_hand_look(hand_of(m, w), now_ms, &view);
+    if (view.overdue != 0 && view.overdue != w->late.request) {
+        pws_master_say(m, PWS_LOG_CRITICAL, "WORKER REQUEST TIMEOUT (pid:%d): %s",
+                       (int)w->pid, describe(&view, view.overdue, text));
+        begin(m, w, view.overdue, now_ms);
+    }
+    else if (timeout_ms > 0 && pws_cell_busy_ms(cell, now_ms) >= timeout_ms) {
+        pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
+        if (view.number != 0 && view.took_ms > 0) {
+            pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) is at %s", (int)w->pid,
+                           describe(&view, view.number, text));
+        }
+        begin(m, w, view.took_ms > 0 ? view.number : 0, now_ms);
+    }
+    else if (view.slow != w->late.slow) {
+        w->late.slow = view.slow;
+        pws_master_say(m, PWS_LOG_WARNING, "SLOW REQUEST (pid:%d): %s", (int)w->pid,
+                       describe(&view, view.slow, text));
+        want_stacks(m, w);
+    }
+}
+
+/* The request has ended; the one behind it may be late already. */
+static void
+be_over(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    w->late.stage = PWS_LATE_OVER;
+    w->late.next_ms = PWS_NEVER;
+    note_lateness(m, w, now_ms);
+}
+
+/* The worker sees to it that no other request is interrupted. */
+static void
+abort_request(const pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    atomic_store(&hand_of(m, w)->aborted, w->late.request);
+    send_signal(w, SIGABRT, w->end_ms);
+    w->late.stage = PWS_LATE_ABORTED;
+    w->late.next_ms = now_ms + ABORT_MS;
+}
+
+static void
+end_aborted(const pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    if (!serves(m, w)) {
+        end_by_kill(w);
+        return;
+    }
+    give_up(w);
+    w->late.stage = PWS_LATE_GIVEN_UP;
+    w->late.next_ms = now_ms + ABORT_MS;
+}
+
+static void
+end_given_up(const pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    const pws_cell *cell = pws_worker_cell(&m->workers, w);
+
+    if (atomic_load(&cell->deserted)) {
+        end_by_kill(w);
+    }
+    else if (w->late.next_ms <= now_ms) {
+        if (!atomic_load(&cell->relieved)) {
+            end_by_kill(w); /* nobody is at work there */
+            return;
+        }
+        w->late.next_ms = now_ms + ABORT_MS;
+    }
+}
+
+static void
+take_step(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    bool due = w->late.next_ms <= now_ms;
+
+    switch (w->late.stage) {
+    case PWS_LATE_NOT:
+    case PWS_LATE_OVER:
+        note_lateness(m, w, now_ms);
+        return;
+    case PWS_LATE_TOLD:
+        if (!w->late.wants_stacks || due) {
+            abort_request(m, w, now_ms);
+        }
+        return;
+    case PWS_LATE_ABORTED:
+        if (due) {
+            end_aborted(m, w, now_ms);
+        }
+        return;
+    case PWS_LATE_GIVEN_UP:
+        end_given_up(m, w, now_ms);
+        return;
+    }
+}
+
+/* Whether it is there, and not only asked for: its mold is the one that may be late. */
+static bool
+is_there(const pws_worker *w)
+{
+    return w->state != PWS_WORKER_NONE && w->pid != 0 && w->last_signal != SIGKILL;
+}
+
+/* When who must end tells its clients so; PWS_NEVER: it has, or need not. */
+static int64_t
+last_words_ms(const pws_worker *w)
+{
+    return w->end_ms == PWS_NEVER || w->late.gives_up ? PWS_NEVER : w->end_ms - LAST_MS;
+}
+
+void
+pws_late_check(pws_master *m)
+{
+    int64_t now_ms = pws_clock_now_ms();
+
+    read_stacks(m, now_ms);
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        pws_worker *w = &m->workers.all[i];
+
+        if (!is_there(w)) {
+            continue;
+        }
+        if (w->nudge_ms <= now_ms) {
+            nudge(m, w, now_ms);
+        }
+        if (w->end_ms <= now_ms) {
+            end_by_kill(w);
+            continue;
+        }
+        if (last_words_ms(w) <= now_ms) {
+            give_up(w);
+        }
+        if (is_late(w) && !is_at_it(m, w)) {
+            be_over(m, w, now_ms);
+        }
+        else {
+            take_step(m, w, now_ms);
+        }
+    }
+    ask_for_stacks(m, now_ms);
+}
+
+int64_t
+pws_late_due_ms(const pws_master *m, int64_t now_ms)
+{
+    int64_t due_ms = pws_stacks_due_ms(&m->stacks);
+
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        const pws_worker *w = &m->workers.all[i];
+        const pws_cell *cell = pws_worker_cell(&m->workers, w);
+
+        if (!is_there(w)) {
+            continue;
+        }
+        due_ms = earlier(due_ms, earlier(w->end_ms, w->nudge_ms));
+        due_ms = earlier(due_ms, last_words_ms(w));
+        if (is_late(w)) {
+            due_ms = earlier(due_ms, w->late.next_ms);
+        }
+        else if (m->settings.timeout_ms > 0) {
+            due_ms = earlier(due_ms, now_ms + m->settings.timeout_ms -
+                                         pws_cell_busy_ms(cell, now_ms));
+        }
+    }
+    return due_ms;
+}
