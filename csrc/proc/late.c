@@ -214,6 +214,7 @@ be_over(pws_master *m, pws_worker *w, int64_t now_ms)
 {
     w->late.stage = PWS_LATE_OVER;
     w->late.next_ms = PWS_NEVER;
+    w->late.gives_up = false; /* it has read that order, and goes on */
     note_lateness(m, w, now_ms);
 }
 

@@ -1,5 +1,6 @@
 """Requests and workers that take too long: who is answered, what is logged, who dies."""
 
+import contextlib
 import os
 import re
 import signal
@@ -315,11 +316,13 @@ def test_a_boot_that_takes_too_long_tells_where_it_was(deploy, place, words):
 def test_the_log_tells_where_each_of_several_late_workers_is(deploy, site, pipe):
     with deploy("--request-timeout", "1", workers=3) as server:
         first = server.workers()
-        with server.connect() as a, server.connect() as b, server.connect() as c:
-            for client in (a, b, c):
-                ask(client, f"/in_sleep?{pipe}")
+        with contextlib.ExitStack() as stack:
+            clients = []
+            for _ in range(3):  # Who is stuck accepts no other one.
+                clients.append(stack.enter_context(server.connect()))
+                ask(clients[-1], f"/in_sleep?{pipe}")
                 assert pipe.read() == "stuck"
-            for client in (a, b, c):
+            for client in clients:
                 assert client.response().status == 504
         for worker in first:
             server.wait_for(rf"Stacks of process {worker}:\n(.*\n)*.* in in_sleep$")
