@@ -47,7 +47,8 @@ start(int64_t timeout_ms)
     said_len = 0;
     said[0] = '\0';
     CHECK_EQ(pws_master_init(&m, &calls, NULL), 0);
-    m.settings = (pws_master_settings){1, timeout_ms, 600000, false};
+    m.settings = (pws_master_settings){
+        .workers = 1, .timeout_ms = timeout_ms, .graceful_ms = 600000};
     m.workers.generation = 1;
 }
 

@@ -29,7 +29,7 @@ start(void)
     pws_cell_assign(&cell);
     pws_cell_ready(&cell);
     CHECK_EQ(pipe2(news, O_NONBLOCK), 0);
-    CHECK_EQ(pipe2(letters, O_NONBLOCK), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, letters), 0);
     CHECK_EQ(pws_poller_add_letters(&r.engine.poller, letters[0]), 0);
     r.engine.relief.terms = (pws_relief_terms){
         .cell = &cell,

@@ -118,7 +118,7 @@ def test_a_request_that_takes_too_long_is_a_504_and_a_new_worker(
         assert late in first
         server.wait_for(rf"\[ERROR\] Stacks of process {late}:\n(.*\n)*.* in in_sleep$")
         server.wait_for(r"Error handling request GET /in_sleep")
-        server.wait_for(rf"Worker \(pid:{late}\) exited with code 1\.$")
+        server.wait_for(rf"Worker \(pid:{late}\) exited with code 1\. \(timed out\)$")
         now = server.wait_for_workers(workers + len(molds(server)), but=[late])
         assert len(now & first) == workers - 1
         assert server.get().status == 200
@@ -140,7 +140,7 @@ def test_who_cannot_be_interrupted_is_killed(deploy, site, where):
             assert client.closed()
         late = int(server.wait_for(TOLD.format(where))[1])
         server.wait_for(rf"Stacks of process {late}:\n(.*\n)*.* in {where}$")
-        server.wait_for(rf"Worker \(pid:{late}\) was sent SIGKILL!$", 6 * DEADLINE_S)
+        server.wait_for(rf"Worker \(pid:{late}\) was sent SIGKILL! \(timed out\)$", 6 * DEADLINE_S)
         assert server.get().status == 200
     log = (site / "access.log").read_text()
     assert f'"GET /{where} HTTP/1.1" 504' in log
@@ -165,7 +165,7 @@ def test_an_answer_that_has_begun_is_cut(deploy, site):
         assert client.chunk() == b"begun"
         assert client.gone()
         server.wait_for(TOLD.format("begun"))
-        server.wait_for(r"was sent SIGKILL!$")
+        server.wait_for(r"was sent SIGKILL! \(timed out\)$")
 
 
 @pytest.mark.parametrize("setting", ["--request-timeout", "--timeout"])
@@ -203,7 +203,7 @@ def test_requests_behind_one_that_does_not_end_are_turned_away(
             assert answer["Retry-After"] == "1"
             assert answer.says_close
             assert client.response().status == 504
-        server.wait_for(r"was sent SIGKILL!$")
+        server.wait_for(r"was sent SIGKILL! \(timed out\)$")
         assert server.get().status == 200
 
 
@@ -217,7 +217,7 @@ def test_a_slow_reader_of_another_response_gets_all_of_it(deploy, site, pipe):
 
             assert client.response().status == 504
             assert len(reader.exactly(8 * 1024 * 1024)) == 8 * 1024 * 1024
-        server.wait_for(r"was sent SIGKILL!$", 6 * DEADLINE_S)
+        server.wait_for(r"was sent SIGKILL! \(timed out\)$", 6 * DEADLINE_S)
 
 
 def test_what_clients_do_not_send_is_still_timed_while_an_app_is_stuck(
