@@ -1,0 +1,29 @@
+"""Nothing is lost: what happens to a server under load, a tenth of tests/run soak."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.process import WORKERS
+from tests.soak_peers import OURS
+from tests.soak_scenarios import SCENARIOS
+from tests.soak_site import Site
+
+pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
+
+CASES = [
+    pytest.param(scenario, variant, id=f"{scenario.name}, {variant.name}")
+    for scenario in SCENARIOS
+    for variant in scenario.variants
+]
+
+
+@pytest.mark.parametrize(("scenario", "variant"), CASES)
+def test_no_request_is_lost(scenario, variant, short_path: Path):
+    site = Site(OURS, short_path, variant)
+
+    scenario.run(site, scenario.part)
+
+    assert site.lost == [], f"{site.counts}\n{site.server.stderr}"
+    assert site.actions >= scenario.part
+    assert site.counts.requests > 0

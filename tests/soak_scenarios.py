@@ -1,0 +1,302 @@
+"""What is done to a server under load, so that the losses can be counted.
+
+A scenario starts the server, does its action so often, and leaves the account in the
+site. The full size is what `tests/run soak` does; the suite does a part of it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tests.holders import queued_at
+from tests.load import Load
+from tests.load_terms import STYLES, Style
+from tests.process import wait_for_end
+from tests.soak_site import VARIANTS, NotReached, Site, Variant
+
+BACKLOG = 8
+QUEUED = Style("queued", close=True, how="nap0.2", requests=1)
+EXITS = Style("sys.exit", how="exit", status=500, think_s=0.005)
+LEAKS = Style("leak", how="leak", think_s=0.005)
+GATE = """
+import os, time
+with open({mark!r}, "a") as file:
+    print("import", os.getpid(), file=file)
+while not os.path.exists({gate!r}):
+    time.sleep(0.01)
+"""
+
+Run = Callable[[Site, int], None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Something that happens to servers."""
+
+    name: str
+    run: Run
+    full: int  # So often in a whole soak.
+    part: int  # So often in the suite.
+    action: str  # What is counted.
+    needs: str = ""  # A setting, without which it cannot be.
+    variants: tuple[Variant, ...] = VARIANTS
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+# Death
+
+
+def kill_workers(site: Site, count: int) -> None:
+    with site.running(), site.loaded():
+        for _ in range(count):
+            victim = site.victim()
+            site.kill(victim)
+            site.settled(2, but=[victim])
+            site.served()
+            site.actions += 1
+
+
+def kill_the_master(site: Site, count: int) -> None:
+    """Its workers finish what they have, and leave."""
+    for _ in range(count):
+        with site.running(), site.loaded():
+            workers = site.everybody()
+            site.excuse_the_late()
+            site.signal(signal.SIGKILL)
+            site.until(
+                lambda workers=workers: all(wait_for_end(pid, 0) for pid in workers),
+                "the end of the workers",
+            )
+            site.actions += 1
+
+
+def exit_in_requests(site: Site, count: int) -> None:
+    with site.running(), site.loaded([*STYLES, EXITS]) as load:
+        site.until(lambda: load.counts(EXITS.name).requests >= count, "so many exits")
+        site.served()
+        site.actions += count
+
+
+# Stuck workers
+
+
+def stop_and_continue(site: Site, count: int) -> None:
+    with site.running(), site.loaded():
+        for _ in range(count):
+            victim = site.victim()
+            site.freeze(victim)
+            site.served_or(0.5)
+            os.kill(victim, signal.SIGCONT)
+            site.served()
+            site.actions += 1
+
+
+def stuck(how: str, stopped: bool) -> Run:
+    """A request gets stuck, and what is in that worker with it; it is timed out."""
+
+    def run(site: Site, count: int) -> None:
+        with site.running(timeout=2), site.loaded():
+            for _ in range(count):
+                seen = len(site.marks())
+                style = Style(how, how=how, requests=1)
+                with Load(site.server.addresses[0], [style], 1) as one:
+                    site.until(lambda seen=seen: len(site.marks()) > seen, how)
+                    worker = site.marks()[-1][1]
+                    if stopped:
+                        site.freeze(worker)
+                    site.excuse_until_gone(worker)
+                    one.join()
+                site.notes[f"{how}: {one.losses[0].end} {one.losses[0].detail}"] += 1
+                site.settled(2, but=[worker])
+                site.served()
+                site.actions += 1
+
+    return run
+
+
+# Reloads
+
+
+def reload(site: Site, count: int) -> None:
+    with site.running(), site.loaded():
+        for _ in range(count):
+            before = site.everybody()
+            version = site.write_app()
+            site.signal(signal.SIGHUP)
+            site.at_work(version)
+            site.settled(2, but=before)
+            site.actions += 1
+
+
+def _try_in_vain(site: Site) -> None:
+    """HUP, and wait until the server has found out that it cannot be done."""
+    said = site.peer.reload_failed
+    seen, end = site.server.stderr.count(said or "\0"), time.monotonic() + 3
+    site.signal(signal.SIGHUP)
+    site.until(
+        lambda: (
+            site.server.stderr.count(said) > seen
+            if said
+            else time.monotonic() > end or not site.server.alive()
+        ),
+        "the failure of the reload",
+    )
+    if not site.server.alive():
+        raise NotReached("the server has ended")
+    site.served()
+
+
+def _put_right(site: Site) -> None:
+    version = site.write_app()
+    site.write_config()
+    site.signal(signal.SIGHUP)
+    site.at_work(version)
+
+
+def reload_a_broken_app(site: Site, count: int) -> None:
+    with site.running(), site.loaded():
+        for _ in range(count):
+            site.break_app()
+            _try_in_vain(site)
+            _put_right(site)
+            site.actions += 1
+
+
+def reload_a_broken_config(site: Site, count: int) -> None:
+    with site.running(), site.loaded():
+        for _ in range(count):
+            site.write_config("timeout = 'soon'")
+            _try_in_vain(site)
+            _put_right(site)
+            site.actions += 1
+
+
+def reload_a_slow_app(site: Site, count: int) -> None:
+    """The import takes until we let it go on: four seconds, or a hundred answers."""
+    with site.running(), site.loaded():
+        for number in range(count):
+            before, seen = site.everybody(), len(site.marks())
+            gate = str(site.place / f"gate{number}")
+            version = site.write_app(GATE.format(mark=str(site.mark), gate=gate))
+            site.signal(signal.SIGHUP)
+            site.until(lambda seen=seen: len(site.marks()) > seen, "an import")
+            site.served_or(4)
+            open(gate, "w").close()
+            site.at_work(version)
+            site.settled(2, but=before)
+            site.actions += 1
+
+
+# Recycling
+
+
+def recycle(styles: tuple[Style, ...] = STYLES, **settings: object) -> Run:
+    def run(site: Site, count: int) -> None:
+        with site.running(**settings), site.loaded(styles) as load:
+            site.until(lambda: len(load.workers) >= 2 + count, f"{count} recyclings")
+            site.served()
+            site.actions += len(load.workers) - 2
+
+    return run
+
+
+def storm(site: Site, count: int) -> None:
+    """TTIN and TTOU, faster than workers start or end."""
+    with site.running(), site.loaded():
+        for number in range(count):
+            fewer = random.random() < 0.5
+            site.signal(signal.SIGTTOU if fewer else signal.SIGTTIN)
+            if number % 5 == 4:
+                site.served()
+            site.actions += 1
+        while len(site.everybody()) > 1:
+            now = len(site.everybody())
+            site.signal(signal.SIGTTOU)
+            site.until(lambda now=now: len(site.everybody()) < now, "fewer workers")
+        site.signal(signal.SIGTTIN)
+        site.settled(2)
+        site.served()
+
+
+# Upgrades
+
+
+def upgrade(site: Site, count: int) -> None:
+    """USR2; then the old master goes, or, every other time, the new one."""
+    pidfile = site.place / "pid"
+    with site.running(pidfile=str(pidfile)), site.loaded():
+        for number in range(count):
+            version = site.write_app()
+            old = site.server.pid
+            site.signal(signal.SIGUSR2)
+            new = site.master_in(site.place / "pid.2")
+            site.at_work(version)
+            gone, stays = (new, old) if number % 2 else (old, new)
+            os.kill(gone, signal.SIGTERM)
+            site.until(lambda gone=gone: wait_for_end(gone, 0), "the end of a master")
+            site.server.pid = stays
+            site.until(
+                lambda stays=stays: pidfile.read_text().strip() == str(stays),
+                "its pidfile",
+            )
+            site.served()
+            site.actions += 1
+
+
+# Stops
+
+
+def _stop(site: Site) -> None:
+    site.excuse_the_late()
+    site.signal(signal.SIGTERM)
+    site.gone()
+    code = site.server.process.wait()
+    if code != 0:
+        site.notes[f"exit code {code} after TERM"] += 1
+    site.actions += 1
+
+
+def stop(site: Site, count: int) -> None:
+    for _ in range(count):
+        with site.running(), site.loaded():
+            _stop(site)
+
+
+def stop_with_a_full_queue(site: Site, count: int) -> None:
+    """What the kernel has accepted is the server's to answer."""
+    for _ in range(count):
+        with site.running(backlog=BACKLOG):
+            port = int(site.server.addresses[0].rpartition(":")[2])
+            with site.loaded([QUEUED], each=60, first=0):
+                site.until(lambda port=port: queued_at(port) >= BACKLOG, "a full queue")
+                _stop(site)
+
+
+SCENARIOS = (
+    Scenario("kill -9 of a worker", kill_workers, 100, 6, "kills"),
+    Scenario("kill -9 of the master", kill_the_master, 20, 2, "kills"),
+    Scenario("sys.exit in requests", exit_in_requests, 1000, 100, "exits"),
+    Scenario("HUP", reload, 100, 6, "reloads"),
+    Scenario("HUP, broken app", reload_a_broken_app, 20, 2, "reloads"),
+    Scenario("HUP, broken config", reload_a_broken_config, 20, 2, "reloads"),
+    Scenario("HUP, slow app", reload_a_slow_app, 10, 1, "reloads"),
+    Scenario(
+        "max_requests",
+        recycle(max_requests=100, max_requests_jitter=50),
+        1000,
+        60,
+        "recyclings",
+    ),
+    Scenario("TTIN and TTOU", storm, 500, 40, "signals"),
+    Scenario("TERM", stop, 20, 2, "stops"),
+    Scenario("TERM, full queue", stop_with_a_full_queue, 20, 2, "stops"),
+    Scenario("stopped and continued", stop_and_continue, 20, 3, "stops"),
+    Scenario("stopped, then timed out", stuck("hang", True), 10, 1, "time-outs"),
+    Scenario("an app that hangs", stuck("hang", False), 10, 1, "time-outs"),
+    Scenario("an app that keeps the GIL", stuck("spin", False), 10, 1, "time-outs"),
+)
