@@ -52,8 +52,8 @@ from tests.load_terms import (
 
 PATIENCE_S = 120.0 if SANITIZED else 60.0
 SWEEP_S = 0.25
-REFUSED_PAUSE_S = 0.02
-LOSSES_KEPT = 2000
+# When nobody is there, or a queue is full: doubled each time, up to the longest.
+PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.32
 
 
 class Client:
@@ -67,6 +67,7 @@ class Client:
         self.done = False
         self.token = 0  # The timer that counts; older ones have been overtaken.
         self._left = style.requests
+        self._refusals = 0
         self._again: deque[Request] = deque()  # To be sent once more.
         self._forget()
 
@@ -167,7 +168,7 @@ class Client:
         pending = self.pending
         self._close()
         self._again.extend(pending)
-        self.load.call_at(self, self.load.now + REFUSED_PAUSE_S)
+        self._next_after(PAUSE_S)
 
     def _not_connected(self, code: int) -> None:
         ends = {errno.ECONNREFUSED: "refused", errno.ENOENT: "refused"}
@@ -175,11 +176,13 @@ class Client:
         if code not in ends:
             raise OSError(code, f"connect to {self.address}: {os.strerror(code)}")
         self._end_all(ends[code], f"connect: {os.strerror(code)}")
-        self._next_after(REFUSED_PAUSE_S)
+        self._next_after(min(PAUSE_S * 2**self._refusals, LONGEST_PAUSE_S))
+        self._refusals = min(self._refusals + 1, 10)
 
     def _is_connected(self) -> None:
         assert self.socket is not None
         self.connected = time.monotonic()
+        self._refusals = 0
         self._watch(selectors.EVENT_READ)
         if self.socket.family == socket.AF_UNIX:
             self.key = ("unix", os.fstat(self.socket.fileno()).st_ino)
@@ -494,19 +497,18 @@ class Load:
         self.surprises.append(f"{client.style.name}: {what}")
 
     def lose(self, client: Client, end: str, detail: str) -> None:
-        if len(self.losses) < LOSSES_KEPT:
-            self.losses.append(
-                Loss(
-                    end,
-                    client.style.name,
-                    detail,
-                    time.monotonic(),
-                    client.connecting,
-                    client.connected,
-                    client.key,
-                    client.worker,
-                )
+        self.losses.append(
+            Loss(
+                end,
+                client.style.name,
+                detail,
+                time.monotonic(),
+                client.connecting,
+                client.connected,
+                client.key,
+                client.worker,
             )
+        )
 
     def call_at(self, client: Client, when: float) -> None:
         """Call client.timer() then, instead of any time said before."""

@@ -71,7 +71,7 @@ class Loss:
 
     def began_after(self, moment: float) -> bool:
         """Whether the handshake was not known to be over at that moment."""
-        return self.connected == 0 or self.connected >= moment
+        return (self.connected or self.at) >= moment
 
 
 @dataclass

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,15 +19,29 @@ from tests.load_terms import ENDS
 from tests.process import ServerFailed
 from tests.soak_peers import OURS, PEERS, Peer
 from tests.soak_scenarios import SCENARIOS, Scenario
-from tests.soak_site import KILLED, LATE, PLAIN, NotReached, Site, Variant
+from tests.soak_site import PLAIN, NotReached, Site, Variant
 
-HEAD = ["server", "actions", "requests", *ENDS, "raced", "excused", "lost", "remarks"]
+HEAD = [
+    "server",
+    "actions",
+    "requests",
+    *ENDS,
+    "raced",
+    "cut",
+    "excused",
+    "lost",
+    "remarks",
+]
 
 
 def chosen(variable: str, names: Iterable[str]) -> set[str]:
     """Those that the variable names by a part of the name; all when it is not set."""
-    parts = [part for part in os.environ.get(variable, "").split(",") if part]
-    return {name for name in names if not parts or any(part in name for part in parts)}
+    value = os.environ.get(variable, "")
+    parts = [part for part in value.split(",") if part]
+    found = {name for name in names if not parts or any(part in name for part in parts)}
+    if not found:
+        raise SystemExit(f"{variable}: nothing is called {value}")
+    return found
 
 
 def size_of(scenario: Scenario, factor: float) -> int:
@@ -44,6 +59,7 @@ def account(name: str, site: Site, remarks: list[str]) -> list[str]:
         str(counts.requests),
         *(str(counts.ends[end]) for end in ENDS),
         str(counts.raced),
+        str(counts.cut),
         str(excused),
         str(counts.lost - excused),
         "; ".join(remarks),
@@ -79,7 +95,9 @@ def rows_of(scenario: Scenario, peers: list[Peer], count: int) -> list[list[str]
     rows = []
     for peer in peers:
         for variant in scenario.variants if peer is OURS else (PLAIN,):
-            print(f"{scenario.name}: {peer.name}, {variant.name}", file=sys.stderr)
+            now = time.strftime("%H:%M:%S")
+            said = f"{now} {scenario.name} ({count}): {peer.name}, {variant.name}"
+            print(said, file=sys.stderr)
             rows.append(row_of(peer, scenario, variant, count))
     return rows
 
@@ -125,5 +143,3 @@ def to_file(path: str) -> Callable[[str], None]:
 if __name__ == "__main__":
     out = os.environ.get("PWS_SOAK_OUT", "")
     sys.exit(main(to_file(out) if out else lambda text: print(text, flush=True)))
-
-__all__ = ["KILLED", "LATE", "main"]

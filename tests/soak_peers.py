@@ -25,8 +25,6 @@ from tests.process import (
 # Settings that Granian has, too; it takes them from the command line only.
 GRANIAN_FLAGS = {
     "workers": "--workers",
-    "max_worker_rss": "--workers-max-rss",
-    "max_worker_lifetime": "--workers-lifetime",
     "backlog": "--backlog",
 }
 
@@ -154,7 +152,7 @@ def start_granian(
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     words = ["--interface", "wsgi", "--http", "1", "--respawn-failed-workers"]
-    words += ["--respawn-interval", "0.1", "--rss-sample-interval", "1"]
+    words += ["--respawn-interval", "0.1"]
     for name, value in settings.items():
         if name in GRANIAN_FLAGS:
             words += [GRANIAN_FLAGS[name], str(value)]
@@ -163,16 +161,11 @@ def start_granian(
 
 
 NO_CONFIG_FILE = "it has no config file to reload"
-GUNICORN_CANNOT = {
-    "max_worker_rss": "it has no such setting",
-    "max_worker_lifetime": "it has no such setting",
-}
 GRANIAN_CANNOT = {
     "HUP, broken config": NO_CONFIG_FILE,
     "max_requests": "it has no such setting",
-    "max_worker_lifetime": "it takes no less than 60 s",
     "TTIN and TTOU": "it has no such signals",
-    "USR2": "it has no such signal",
+    "TERM, full queue": "it takes no backlog under 128",
     "stopped, then timed out": "it has no such time-out",
     "an app that hangs": "it has no such time-out",
     "an app that keeps the GIL": "it has no such time-out",
@@ -185,9 +178,7 @@ OURS = Peer(
     not_workers="pywsgiserve: mold",
     reload_failed="Reload failed",
 )
-SYNC = Peer("gunicorn sync", "gunicorn", start_gunicorn("sync"), GUNICORN_CANNOT)
-GTHREAD = Peer(
-    "gunicorn gthread", "gunicorn", start_gunicorn("gthread"), GUNICORN_CANNOT
-)
+SYNC = Peer("gunicorn sync", "gunicorn", start_gunicorn("sync"))
+GTHREAD = Peer("gunicorn gthread", "gunicorn", start_gunicorn("gthread"))
 GRANIAN = Peer("granian", "granian", start_granian, GRANIAN_CANNOT, "resource_tracker")
 PEERS = (OURS, SYNC, GTHREAD, GRANIAN)

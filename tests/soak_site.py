@@ -146,7 +146,8 @@ class Site:
         end = time.monotonic() + LONG_S
         while not true():
             if time.monotonic() > end:
-                raise NotReached(f"{what}: not in {LONG_S:g} s")
+                ended = "" if self.server.alive() else "; the server has ended"
+                raise NotReached(f"{what}: not in {LONG_S:g} s{ended}")
             time.sleep(0.005)
 
     def served(self, count: int = BUSY) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.process import WORKERS
 from tests.soak_peers import OURS
-from tests.soak_scenarios import SCENARIOS
+from tests.soak_scenarios import NEVER_FULL, SCENARIOS
 from tests.soak_site import Site
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
@@ -27,3 +27,4 @@ def test_no_request_is_lost(scenario, variant, short_path: Path):
     assert site.lost == [], f"{site.counts}\n{site.server.stderr}"
     assert site.actions >= scenario.part
     assert site.counts.requests > 0
+    assert NEVER_FULL not in site.notes
