@@ -302,5 +302,5 @@ SCENARIOS = (
     Scenario("stopped and continued", stop_and_continue, 20, 3, "stops"),
     Scenario("stopped, then timed out", stuck("hang", True), 10, 1, "time-outs"),
     Scenario("an app that hangs", stuck("hang", False), 10, 1, "time-outs"),
-    Scenario("an app that keeps the GIL", stuck("spin", False), 10, 1, "time-outs"),
+    Scenario("an app that keeps the GIL", stuck("hold", False), 10, 1, "time-outs"),
 )

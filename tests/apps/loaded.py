@@ -33,9 +33,11 @@ def misbehave(how):
     if how == "hang":
         note("hang")
         threading.Event().wait()
-    if how == "spin":  # PyDLL keeps the GIL.
-        note("spin")
-        ctypes.PyDLL(None).sleep(3600)
+    if how == "hold":  # PyDLL keeps the GIL, and no signal ends the wait for a mutex.
+        note("hold")
+        libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(256)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_lock(mutex)
     if how == "leak":
         kept.append(os.urandom(256 * 1024))
     if how.startswith("nap"):
