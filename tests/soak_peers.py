@@ -165,6 +165,7 @@ GRANIAN_CANNOT = {
     "HUP, broken config": NO_CONFIG_FILE,
     "max_requests": "it has no such setting",
     "TTIN and TTOU": "it has no such signals",
+    "USR2 and back": "it has no such signal",
     "TERM, full queue": "it takes no backlog under 128",
     "stopped, then timed out": "it has no such time-out",
     "an app that hangs": "it has no such time-out",

@@ -299,6 +299,7 @@ SCENARIOS = (
     Scenario("TTIN and TTOU", storm, 500, 40, "signals"),
     Scenario("TERM", stop, 20, 2, "stops"),
     Scenario("TERM, full queue", stop_with_a_full_queue, 20, 2, "stops"),
+    Scenario("USR2 and back", upgrade, 20, 2, "upgrades"),
     Scenario("stopped and continued", stop_and_continue, 20, 3, "stops"),
     Scenario("stopped, then timed out", stuck("hang", True), 10, 1, "time-outs"),
     Scenario("an app that hangs", stuck("hang", False), 10, 1, "time-outs"),
