@@ -166,6 +166,7 @@ GRANIAN_CANNOT = {
     "max_requests": "it has no such setting",
     "TTIN and TTOU": "it has no such signals",
     "USR2 and back": "it has no such signal",
+    "TERM, few connections": "it has no such setting",
     "TERM, full queue": "it takes no backlog under 128",
     "stopped, then timed out": "it has no such time-out",
     "an app that hangs": "it has no such time-out",

@@ -22,6 +22,7 @@ from tests.soak_site import VARIANTS, NotReached, Site, Variant
 BACKLOG = 8
 NEVER_FULL = "it lets nobody wait in the queue"
 QUEUED = Style("queued", close=True, how="nap0.05")
+IN_A_LONG_QUEUE = Style("queued", close=True, how="nap0.02", requests=1)
 EXITS = Style("sys.exit", how="exit", status=500, think_s=0.005)
 LEAKS = Style("leak", how="leak", think_s=0.005)
 GATE = """
@@ -281,6 +282,16 @@ def stop_with_a_full_queue(site: Site, count: int) -> None:
                 _stop(site)
 
 
+def stop_with_a_long_queue(site: Site, count: int) -> None:
+    """Workers that may have few connections at a time take the rest by and by."""
+    for _ in range(count):
+        with site.running(backlog=300, worker_connections=4):
+            port = int(site.server.addresses[0].rpartition(":")[2])
+            with site.loaded([IN_A_LONG_QUEUE], each=300, first=0):
+                site.until(lambda port=port: queued_at(port) >= 100, "a long queue")
+                _stop(site)
+
+
 SCENARIOS = (
     Scenario("kill -9 of a worker", kill_workers, 100, 6, "kills"),
     Scenario("kill -9 of the master", kill_the_master, 20, 2, "kills"),
@@ -299,6 +310,7 @@ SCENARIOS = (
     Scenario("TTIN and TTOU", storm, 500, 40, "signals"),
     Scenario("TERM", stop, 20, 2, "stops"),
     Scenario("TERM, full queue", stop_with_a_full_queue, 20, 2, "stops"),
+    Scenario("TERM, few connections", stop_with_a_long_queue, 20, 2, "stops"),
     Scenario("USR2 and back", upgrade, 20, 2, "upgrades"),
     Scenario("stopped and continued", stop_and_continue, 20, 3, "stops"),
     Scenario("stopped, then timed out", stuck("hang", True), 10, 1, "time-outs"),
