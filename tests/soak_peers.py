@@ -26,6 +26,7 @@ from tests.process import (
 GRANIAN_FLAGS = {
     "workers": "--workers",
     "backlog": "--backlog",
+    "max_worker_rss": "--workers-max-rss",
 }
 
 
@@ -152,7 +153,7 @@ def start_granian(
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     words = ["--interface", "wsgi", "--http", "1", "--respawn-failed-workers"]
-    words += ["--respawn-interval", "0.1"]
+    words += ["--respawn-interval", "0.1", "--rss-sample-interval", "1"]
     for name, value in settings.items():
         if name in GRANIAN_FLAGS:
             words += [GRANIAN_FLAGS[name], str(value)]
@@ -161,7 +162,12 @@ def start_granian(
 
 
 NO_CONFIG_FILE = "it has no config file to reload"
+GUNICORN_CANNOT = {
+    "max_worker_lifetime": "it has no such setting",
+    "max_worker_rss": "it has no such setting",
+}
 GRANIAN_CANNOT = {
+    "max_worker_lifetime": "it takes no less than 60 s",
     "HUP, broken config": NO_CONFIG_FILE,
     "max_requests": "it has no such setting",
     "TTIN and TTOU": "it has no such signals",
@@ -180,7 +186,9 @@ OURS = Peer(
     not_workers="pywsgiserve: mold",
     reload_failed="Reload failed",
 )
-SYNC = Peer("gunicorn sync", "gunicorn", start_gunicorn("sync"))
-GTHREAD = Peer("gunicorn gthread", "gunicorn", start_gunicorn("gthread"))
+SYNC = Peer("gunicorn sync", "gunicorn", start_gunicorn("sync"), GUNICORN_CANNOT)
+GTHREAD = Peer(
+    "gunicorn gthread", "gunicorn", start_gunicorn("gthread"), GUNICORN_CANNOT
+)
 GRANIAN = Peer("granian", "granian", start_granian, GRANIAN_CANNOT, "resource_tracker")
 PEERS = (OURS, SYNC, GTHREAD, GRANIAN)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.client import SANITIZED
 from tests.holders import queued_at
 from tests.load import Load
 from tests.load_terms import STYLES, Style
@@ -25,6 +26,7 @@ QUEUED = Style("queued", close=True, how="nap0.05")
 IN_A_LONG_QUEUE = Style("queued", close=True, how="nap0.02", requests=1)
 EXITS = Style("sys.exit", how="exit", status=500, think_s=0.005)
 LEAKS = Style("leak", how="leak", think_s=0.005)
+RSS_MIB = 600 if SANITIZED else 64
 GATE = """
 import os, time
 with open({mark!r}, "a") as file:
@@ -305,6 +307,16 @@ SCENARIOS = (
         recycle(max_requests=100, max_requests_jitter=50),
         1000,
         60,
+        "recyclings",
+    ),
+    Scenario(
+        "max_worker_lifetime", recycle(max_worker_lifetime=1), 100, 5, "recyclings"
+    ),
+    Scenario(
+        "max_worker_rss",
+        recycle((*STYLES, LEAKS), max_worker_rss=RSS_MIB),
+        100,
+        3,
         "recyclings",
     ),
     Scenario("TTIN and TTOU", storm, 500, 40, "signals"),
