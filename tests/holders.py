@@ -25,6 +25,7 @@ HEADER = struct.Struct("=IHHII")
 QUESTION = struct.Struct("=BBHIIIII")
 ANSWER = struct.Struct("=BBBBIII")
 ATTRIBUTE = struct.Struct("=HH")
+TRIES = 20
 ESTABLISHED, SYN_RECEIVED, LISTENS = "01", "03", "0A"
 
 
@@ -44,13 +45,13 @@ def tcp_lines() -> list[list[str]]:
     return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
 
 
-def tcp_peers() -> dict[int, Key]:
-    """The client's port of each TCP socket, by its inode."""
-    return {
-        int(words[9]): ("tcp", int(words[2].rpartition(":")[2], 16))
-        for words in tcp_lines()
-        if words[3] != LISTENS
-    }
+def tcp_peers() -> dict[int, Key | None]:
+    """The client's port of each TCP socket, by its inode; None of one that listens."""
+    found: dict[int, Key | None] = {}
+    for words in tcp_lines():
+        port = int(words[2].rpartition(":")[2], 16)
+        found[int(words[9])] = None if words[3] == LISTENS else ("tcp", port)
+    return found
 
 
 def _unix_messages() -> list[bytes]:
@@ -73,11 +74,12 @@ def _unix_messages() -> list[bytes]:
                 data = data[(length + 3) & ~3 :]
 
 
-def unix_peers() -> dict[int, Key]:
-    """The inode of the other end of each Unix socket, by its own."""
-    found: dict[int, Key] = {}
+def unix_peers() -> dict[int, Key | None]:
+    """The inode of the other end of each Unix socket, by its own; None: it has none."""
+    found: dict[int, Key | None] = {}
     for message in _unix_messages():
         inode = ANSWER.unpack_from(message)[4]
+        found[inode] = None
         at = ANSWER.size
         while at + ATTRIBUTE.size <= len(message):
             length, kind = ATTRIBUTE.unpack_from(message, at)
@@ -89,10 +91,19 @@ def unix_peers() -> dict[int, Key]:
 
 
 def held_by(pid: int) -> set[Key]:
-    """The connections that are in the process now; stop it first, or they may change."""
+    """The connections that are in the process now; stop it first, or they may change.
+
+    The kernel lists all sockets of the system piece by piece, and leaves some out when
+    others come and go meanwhile: it is asked until each of the process was told.
+    """
     mine = sockets_of(pid)
-    peers = tcp_peers() | unix_peers()
-    return {peers[inode] for inode in mine if inode in peers}
+    peers: dict[int, Key | None] = {}
+    for _ in range(TRIES):
+        peers.update(tcp_peers())
+        peers.update(unix_peers())
+        if mine <= peers.keys():
+            break
+    return {key for inode in mine if (key := peers.get(inode)) is not None}
 
 
 def queued_at(port: int) -> int:
