@@ -156,10 +156,13 @@ def _try_in_vain(site: Site) -> None:
 
 
 def _put_right(site: Site) -> None:
+    """All the new workers have loaded the app before it may be broken again."""
+    before = site.everybody()
     version = site.write_app()
     site.write_config()
     site.signal(signal.SIGHUP)
     site.at_work(version)
+    site.settled(2, but=before)
 
 
 def reload_a_broken_app(site: Site, count: int) -> None:

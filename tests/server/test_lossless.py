@@ -9,7 +9,10 @@ from tests.soak_peers import OURS
 from tests.soak_scenarios import NEVER_FULL, SCENARIOS
 from tests.soak_site import Site
 
-pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
+pytestmark = [
+    pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself"),
+    pytest.mark.timeout(900),  # A scenario says itself what has not come.
+]
 
 CASES = [
     pytest.param(scenario, variant, id=f"{scenario.name}, {variant.name}")
