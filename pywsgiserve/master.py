@@ -428,6 +428,7 @@ class Arbiter:
 
     def stopping(self) -> None:
         """The last one to close a socket is a worker that has emptied its queue."""
+        self.LISTENERS = []
         if self._listeners is None:
             return
         if self.master_pid or self.reexec_pid:

@@ -117,7 +117,7 @@ bury(pws_master *m, pws_worker *w, int status)
         note_failed_boot(m, w, status);
     }
     else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        pws_spawn_failed(m);
+        pws_spawn_lost(m);
     }
 }
 

@@ -14,11 +14,15 @@
 #define PAUSE_MS 100
 #define PAUSE_MAX_MS 10000
 
+/* The longest after a worker that could serve: clients wait for its successor. */
+#define PAUSE_LOST_MS 500
+
 /* Of the first workers, one a CPU, unless one is ready before. */
 #define HEAD_START_MS 200
 
-void
-pws_spawn_failed(pws_master *m)
+/* Note it, and let the pause before the next one grow up to `most_ms`. */
+static void
+grow_pause(pws_master *m, int64_t most_ms)
 {
     int64_t now_ms = pws_clock_now_ms(), pause_ms = 0;
 
@@ -29,10 +33,23 @@ pws_spawn_failed(pws_master *m)
     if (m->failures > 0) {
         pause_ms =
             m->failures < 8 ? (int64_t)PAUSE_MS << (m->failures - 1) : PAUSE_MAX_MS;
+        pause_ms = pause_ms < most_ms ? pause_ms : most_ms;
     }
     m->failures++;
     m->spawn_ms = now_ms + pause_ms;
     m->pause_untold = pause_ms > 0;
+}
+
+void
+pws_spawn_failed(pws_master *m)
+{
+    grow_pause(m, PAUSE_MAX_MS);
+}
+
+void
+pws_spawn_lost(pws_master *m)
+{
+    grow_pause(m, PAUSE_LOST_MS);
 }
 
 /* The master's things go. Returns what pws_master_run does in such a process. */

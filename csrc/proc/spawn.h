@@ -15,4 +15,7 @@ int pws_spawn_all(pws_master *m);
  * once, those after it with growing pauses. */
 void pws_spawn_failed(pws_master *m);
 
+/* A worker that could serve has ended by an error: the same with short pauses. */
+void pws_spawn_lost(pws_master *m);
+
 #endif
