@@ -117,6 +117,15 @@ note_fields(pws_exchange *x, const pws_header *fields, size_t count)
     }
 }
 
+/* Whether the client is to be told that the connection ends: because the server does,
+ * but not before it has answered what the client has sent already (RFC 9112 9.6). */
+static bool
+is_last(const pws_exchange *x)
+{
+    return atomic_load_explicit(&x->engine->draining, memory_order_relaxed) &&
+           !(x->body.complete && x->in_next < x->in_end);
+}
+
 int
 pws_exchange_start(pws_exchange *x, pws_slice status, const pws_header *fields,
                    size_t count, uint64_t known_length, const char **why)
@@ -132,8 +141,7 @@ pws_exchange_start(pws_exchange *x, pws_slice status, const pws_header *fields,
         .known_length = known_length,
         .head = x->request.head,
         .http10 = x->request.minor == 0,
-        .keep_alive = x->request.keep_alive && config->keepalive_ms > 0 &&
-                      !atomic_load_explicit(&x->engine->draining, memory_order_relaxed),
+        .keep_alive = x->request.keep_alive && config->keepalive_ms > 0 && !is_last(x),
     };
 
     *why = NULL;

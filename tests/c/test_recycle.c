@@ -9,6 +9,7 @@
 #include "harness.h"
 #include "proc/cause.h"
 #include "proc/recycle.h"
+#include "proc/spawn.h"
 
 #define MIB ((uint64_t)1024 * 1024)
 
@@ -125,6 +126,18 @@ TEST(who_has_too_much_at_once_is_not_recycled_all_the_time)
     pws_recycle(&master, 2000); /* it is a second old */
     CHECK_EQ(master.workers.all[0].cause, PWS_CAUSE_RECYCLED);
     CHECK_EQ(master.failures, 1);
+    pws_master_close(&master);
+}
+
+TEST(who_could_serve_is_replaced_sooner_than_who_cannot_boot)
+{
+    open_master(1);
+    for (int i = 0; i < 10; i++) {
+        pws_spawn_lost(&master);
+        CHECK(master.spawn_ms <= pws_clock_now_ms() + 500);
+    }
+    pws_spawn_failed(&master);
+    CHECK(master.spawn_ms > master.failed_ms + 500);
     pws_master_close(&master);
 }
 

@@ -264,6 +264,29 @@ def test_an_answer_that_begins_after_the_signal_says_close(serve, short_path):
         assert server.wait() == 0
 
 
+@pytest.mark.one_process
+def test_what_was_pipelined_before_the_signal_is_answered(serve, short_path):
+    """RFC 9112 9.6: only the last answer says close, and none is missing before it."""
+    pipe, here = Pipe(short_path / "pipe"), Pipe(short_path / "pipe.here")
+    request = f"GET /?{pipe} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with serve("answers:waits_first", killed=True) as server:
+        with server.connect() as client:
+            client.send(2 * request)
+            assert here.read() == "in the app\n"
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for("Handling signal: term")
+            pipe.write("done\n")
+            assert not client.response().says_close
+            assert here.read() == "in the app\n"
+            pipe.write("done again\n")
+            last = client.response()
+
+            assert last.body == b"done again\n"
+            assert last.says_close
+            assert client.closed()
+        assert server.wait() == 0
+
+
 def test_new_clients_are_refused_while_the_last_are_served(serve):
     with serve("slow_readers", killed=True) as server:
         with server.connect(receive_buffer=4096) as client:
