@@ -20,7 +20,7 @@ pws_engine_take_exchange(pws_engine *e, pws_conn *c)
     x->engine = e;
     x->conn = c;
     pws_request_init(&x->request, x->fields, e->config->rules.fields_max);
-    pws_http1_init(&x->parser);
+    pws_head_init(&x->parser);
     pws_body_init(&x->body);
     pws_output_init(&x->out, &e->outputs);
     return x;

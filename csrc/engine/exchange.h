@@ -15,7 +15,7 @@
 #include "engine/body.h"
 #include "engine/conn.h"
 #include "engine/output.h"
-#include "proto/http1.h"
+#include "proto/head.h"
 #include "proto/request.h"
 #include "proto/response.h"
 
@@ -39,7 +39,7 @@ struct pws_exchange {
     pws_engine *engine;
     pws_conn *conn;
     pws_request request;
-    pws_http1 parser;
+    pws_head parser;
     /* The receive buffer: bytes of this request and of those behind it. */
     char *in;
     uint32_t in_start; /* of this request */

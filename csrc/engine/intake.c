@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/io.h"
+#include "proto/http1.h"
 
 /* A body may take this much of one turn before others get theirs. */
 #define TURN_MAX (1024u * 1024)
@@ -446,7 +447,7 @@ pws_intake_next(pws_exchange *x)
 {
     pws_body_reset(&x->body, &x->engine->bodies);
     pws_request_reset(&x->request);
-    pws_http1_init(&x->parser);
+    pws_head_init(&x->parser);
     x->in_start = x->in_next;
     if (x->in_start == x->in_end) {
         x->in_start = x->in_end = 0;

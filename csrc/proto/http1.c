@@ -10,12 +10,6 @@
 /* Empty lines before a request line that are passed over (RFC 9112 2.2), in bytes. */
 #define LEADING_MAX 4
 
-void
-pws_http1_init(pws_http1 *parser)
-{
-    *parser = (pws_http1){0, 0, PWS_HEAD_LINE};
-}
-
 static bool
 is_method_char(char c)
 {
@@ -104,7 +98,7 @@ read_field(pws_request *req, uint32_t at, uint32_t end)
 
 /* One whole line in [at, end), CRLF taken off. */
 static int
-take_line(pws_http1 *parser, const pws_rules *rules, pws_request *req, uint32_t end)
+take_line(pws_head *parser, const pws_rules *rules, pws_request *req, uint32_t end)
 {
     uint32_t at = parser->at;
 
@@ -128,7 +122,7 @@ take_line(pws_http1 *parser, const pws_rules *rules, pws_request *req, uint32_t 
 /* The line in hand, with its end or so far, reaches to `upto`. Of the bounds of the
  * line and of the head, the one that comes first decides: the cuts must not. */
 static int
-judge_length(const pws_http1 *parser, const pws_rules *rules, pws_request *req,
+judge_length(const pws_head *parser, const pws_rules *rules, pws_request *req,
              uint32_t upto)
 {
     bool first = parser->stage == PWS_HEAD_LINE;
@@ -147,14 +141,14 @@ judge_length(const pws_http1 *parser, const pws_rules *rules, pws_request *req,
 
 /* The end of the buffer came before the end of the line. */
 static int
-want_more(pws_http1 *parser, const pws_rules *rules, pws_request *req, uint32_t len)
+want_more(pws_head *parser, const pws_rules *rules, pws_request *req, uint32_t len)
 {
     parser->seen = len;
     return judge_length(parser, rules, req, len);
 }
 
 int
-pws_http1_parse(pws_http1 *parser, const pws_rules *rules, pws_request *req, char *base,
+pws_http1_parse(pws_head *parser, const pws_rules *rules, pws_request *req, char *base,
                 uint32_t len)
 {
     req->base = base;

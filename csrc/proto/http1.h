@@ -8,27 +8,14 @@
 #ifndef PWS_PROTO_HTTP1_H
 #define PWS_PROTO_HTTP1_H
 
+#include "proto/head.h"
 #include "proto/request.h"
-
-typedef enum {
-    PWS_HEAD_LINE,   /* the request line comes next */
-    PWS_HEAD_FIELDS, /* a field line, or the empty line */
-    PWS_HEAD_DONE,   /* `at` is the length of the head */
-} pws_head_stage;
-
-typedef struct {
-    uint32_t at;   /* the line in hand starts here */
-    uint32_t seen; /* there is no LF in [at, seen) */
-    pws_head_stage stage;
-} pws_http1;
-
-void pws_http1_init(pws_http1 *parser);
 
 /* Go on with `len` bytes at `base`, of which the parser has seen a beginning. Sets
  * `req->base`. Returns 0 (look at `stage`: not PWS_HEAD_DONE means more bytes are
  * needed) or the status to refuse with. A head that is done is not judged yet: see
  * pws_request_judge. */
-int pws_http1_parse(pws_http1 *parser, const pws_rules *rules, pws_request *req,
+int pws_http1_parse(pws_head *parser, const pws_rules *rules, pws_request *req,
                     char *base, uint32_t len);
 
 #endif

@@ -30,7 +30,7 @@ enum { FEED_WHOLE = 0, FEED_BYTES = 1 };
 
 typedef struct {
     int status; /* 0: complete and judged, FEED_MORE, or the status to refuse with */
-    pws_http1 parser;
+    pws_head parser;
     pws_request req;
     pws_field fields[FEED_FIELDS];
 } feed_head_result;
@@ -72,7 +72,7 @@ feed_head(feed_head_result *r, feed_memory memory, const pws_rules *rules, bool 
     char *block;
     size_t given = 0;
 
-    pws_http1_init(&r->parser);
+    pws_head_init(&r->parser);
     pws_request_init(&r->req, r->fields, FEED_FIELDS);
     r->status = FEED_MORE;
     do {

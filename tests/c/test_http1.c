@@ -74,11 +74,11 @@ TEST(every_cut_in_two_gives_the_same_request)
     pws_field fields[8];
 
     for (size_t cut = 0; cut <= len; cut++) {
-        pws_http1 parser;
+        pws_head parser;
         pws_request req;
         char kept[sizeof(text)], *block = guarded(text, cut);
 
-        pws_http1_init(&parser);
+        pws_head_init(&parser);
         pws_request_init(&req, fields, 8);
         CHECK_EQ(pws_http1_parse(&parser, &rules, &req, block, (uint32_t)cut), 0);
         CHECK_EQ(parser.stage == PWS_HEAD_DONE, cut >= len - 3);
@@ -108,12 +108,12 @@ TEST(pipelined_requests_are_found_one_behind_the_other)
         "GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: y\r\n\r\n", 56);
     pws_rules rules = feed_rules();
     pws_field fields[2];
-    pws_http1 parser;
+    pws_head parser;
     pws_request req;
 
     pws_request_init(&req, fields, 2);
     for (uint32_t i = 0; i < 2; i++) {
-        pws_http1_init(&parser);
+        pws_head_init(&parser);
         CHECK_EQ(pws_http1_parse(&parser, &rules, &req, text + 28 * i, 56 - 28 * i), 0);
         CHECK_EQ(parser.stage, PWS_HEAD_DONE);
         CHECK_EQ(parser.at, 28);
@@ -288,10 +288,10 @@ TEST(the_room_for_fields_is_a_bound_of_its_own)
     char *text = guarded(OK "A: 1\r\nB: 2\r\n\r\n", 30);
     pws_rules rules = feed_rules();
     pws_field fields[1];
-    pws_http1 parser;
+    pws_head parser;
     pws_request req;
 
-    pws_http1_init(&parser);
+    pws_head_init(&parser);
     pws_request_init(&req, fields, 1);
     CHECK_EQ(pws_http1_parse(&parser, &rules, &req, text, 30), 431);
     CHECK(strcmp(req.refusal, "too many header fields") == 0);
