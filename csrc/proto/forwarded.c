@@ -42,15 +42,16 @@ judge_underscores(pws_request *req, const pws_rules *rules, bool trusted)
 
 /* Each scheme field that is there votes; votes that differ are an attack or a broken
  * proxy, and either way the wrong moment to guess. */
-static int
-judge_scheme(pws_request *req, const pws_rules *rules)
+int
+pws_forwarded_scheme(pws_request *req, const pws_rules *rules)
 {
     bool voted = false;
 
     for (uint32_t i = 0; i < req->field_count; i++) {
         const pws_field *field = &req->fields[i];
 
-        if ((field->flags & (PWS_FIELD_DROPPED | PWS_FIELD_UNDERSCORE)) != 0) {
+        if ((field->flags &
+             (PWS_FIELD_DROPPED | PWS_FIELD_UNDERSCORE | PWS_FIELD_VARIABLE)) != 0) {
             continue;
         }
         for (uint32_t k = 0; k < rules->scheme_count; k++) {
@@ -82,5 +83,5 @@ pws_forwarded_judge(pws_request *req, const pws_rules *rules, bool trusted)
             return status;
         }
     }
-    return trusted ? judge_scheme(req, rules) : 0;
+    return trusted ? pws_forwarded_scheme(req, rules) : 0;
 }

@@ -11,4 +11,8 @@
  * from a trusted peer. Returns 0 or the status to refuse with. */
 int pws_forwarded_judge(pws_request *req, const pws_rules *rules, bool trusted);
 
+/* Take the scheme from the fields that carry it. The peer must be trusted. Returns 0,
+ * or the status to refuse with. */
+int pws_forwarded_scheme(pws_request *req, const pws_rules *rules);
+
 #endif

@@ -8,14 +8,15 @@
 #include <stdint.h>
 
 typedef enum {
-    PWS_HEAD_LINE,   /* the request line comes next */
-    PWS_HEAD_FIELDS, /* a field line, or the empty line */
+    PWS_HEAD_LINE,   /* the request line comes next, or a packet's header */
+    PWS_HEAD_FIELDS, /* a field line, or the empty line; a packet's block */
     PWS_HEAD_DONE,   /* `at` is the length of the head */
+    PWS_HEAD_PING,   /* no request: the front end asks whether somebody is there */
 } pws_head_stage;
 
 typedef struct {
     uint32_t at;   /* the line in hand starts here */
-    uint32_t seen; /* there is no LF in [at, seen) */
+    uint32_t seen; /* bytes of which the parser has taken what it could */
     pws_head_stage stage;
 } pws_head;
 

@@ -84,6 +84,16 @@ judge_expect(pws_request *req)
 }
 
 int
+pws_request_judge_size(pws_request *req, const pws_rules *rules)
+{
+    if (rules->body_max != 0 && req->body == PWS_BODY_LENGTH &&
+        req->length > rules->body_max) {
+        return pws_refuse(req, 413, "Content-Length is over limit_request_body");
+    }
+    return 0;
+}
+
+int
 pws_request_judge(pws_request *req, const pws_rules *rules, bool trusted)
 {
     int status;
@@ -97,10 +107,6 @@ pws_request_judge(pws_request *req, const pws_rules *rules, bool trusted)
     if (req->https_target && !req->https && !trusted) {
         return pws_refuse(req, 400, "https target on a connection without TLS");
     }
-    if (rules->body_max != 0 && req->body == PWS_BODY_LENGTH &&
-        req->length > rules->body_max) {
-        return pws_refuse(req, 413, "Content-Length is over limit_request_body");
-    }
     req->keep_alive = pws_framing_keep_alive(req);
-    return 0;
+    return pws_request_judge_size(req, rules);
 }

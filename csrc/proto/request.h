@@ -3,7 +3,11 @@
  * A request borrows all its bytes: spans count from `base`, the buffer that holds the
  * head. Who moves that buffer sets `base` anew; nothing else changes. Field names are
  * in CGI spelling without "HTTP_" (upper case, '_' for '-'). The field array belongs to
- * the owner of the request. */
+ * the owner of the request.
+ *
+ * A front end that has parsed the request already sends CGI variables (uwsgi.h). Those
+ * that are header fields become fields; the others become what they mean, or are kept
+ * under their whole name. */
 #ifndef PWS_PROTO_REQUEST_H
 #define PWS_PROTO_REQUEST_H
 
@@ -22,6 +26,8 @@ typedef struct {
 enum {
     PWS_FIELD_UNDERSCORE = 1, /* the name was sent with an underscore */
     PWS_FIELD_DROPPED = 2,    /* not for the app */
+    PWS_FIELD_REPLACES = 4,   /* a front end's: it counts instead of those before */
+    PWS_FIELD_VARIABLE = 8,   /* a front end's, and its name is the whole variable's */
 };
 
 typedef struct {
@@ -53,8 +59,16 @@ typedef struct {
     pws_span path;        /* of the target, not decoded */
     pws_span query;       /* behind the first '?' */
     pws_span script_name; /* from a trusted SCRIPT_NAME field; else empty */
+    /* What only a front end says; else empty. */
+    pws_span protocol; /* the client's */
+    pws_span client;   /* the client's address */
+    pws_span inert;    /* the name of a variable that uWSGI would obey */
+    bool has_client;   /* REMOTE_ADDR, and maybe REMOTE_PORT, are among the fields */
+    bool has_server;   /* so are SERVER_NAME and SERVER_PORT */
+    bool has_scheme;   /* `https` is a front end's word */
+    bool path_is_cut;  /* the path is without script_name */
     pws_target_form form;
-    uint8_t minor;        /* HTTP/1.minor: 0 or 1 */
+    uint8_t minor;        /* HTTP/1.minor: 0 or 1; 0 for a front end by uwsgi */
     bool path_escaped;    /* the path holds a '%' */
     bool https;           /* the scheme is https */
     bool https_target;    /* the target's absolute form says https */
@@ -106,6 +120,9 @@ int pws_request_add(pws_request *req, pws_span name, pws_span value, unsigned fl
  * and the scheme. `trusted`: the peer is one whose forwarding fields count. Returns 0
  * or the status to refuse with; `refusal` says why. */
 int pws_request_judge(pws_request *req, const pws_rules *rules, bool trusted);
+
+/* Refuse a body of known length that is over limit_request_body. Returns 0 or 413. */
+int pws_request_judge_size(pws_request *req, const pws_rules *rules);
 
 /* Note why a request is refused and return the status. */
 static inline int

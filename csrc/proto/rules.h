@@ -43,4 +43,12 @@ typedef struct {
 /* A bound on every head, whatever the other limits are; their defaults allow less. */
 #define PWS_HEAD_MAX (1024u * 1024)
 
+/* How many variables a front end may send by uwsgi: its own beside the client's fields,
+ * so more than the fields of a client. */
+static inline uint32_t
+pws_rules_variables_max(const pws_rules *rules)
+{
+    return rules->fields_max > 1000 ? rules->fields_max : 1000;
+}
+
 #endif

@@ -13,6 +13,7 @@
 
 #include "proto/chunked.h"
 #include "proto/http1.h"
+#include "proto/uwsgi.h"
 
 /* How to copy n bytes into memory of their own, and to give all copies back. */
 typedef struct {
@@ -63,10 +64,18 @@ feed_piece(unsigned *cut, size_t left)
     return n < left ? n : left;
 }
 
+/* A parser of heads, and who judges what it has made. */
+typedef struct {
+    int (*parse)(pws_head *parser, const pws_rules *rules, pws_request *req, char *base,
+                 uint32_t len);
+    int (*judge)(pws_request *req, const pws_rules *rules, bool trusted);
+} feed_protocol;
+
 /* Parse and judge a head. The request's bytes live until memory.release(). */
 static inline void
-feed_head(feed_head_result *r, feed_memory memory, const pws_rules *rules, bool trusted,
-          const char *text, size_t len, unsigned cut)
+feed_head_of(feed_protocol protocol, feed_head_result *r, feed_memory memory,
+             const pws_rules *rules, bool trusted, const char *text, size_t len,
+             unsigned cut)
 {
     char *kept = malloc(len + 1); /* the bytes as the parser left them */
     char *block;
@@ -82,15 +91,42 @@ feed_head(feed_head_result *r, feed_memory memory, const pws_rules *rules, bool 
         memcpy(kept + given, text + given, n);
         given += n;
         block = memory.copy(kept, given);
-        r->status = pws_http1_parse(&r->parser, rules, &r->req, block, (uint32_t)given);
+        r->status = protocol.parse(&r->parser, rules, &r->req, block, (uint32_t)given);
         memcpy(kept, block, given);
-    } while (r->status == 0 && r->parser.stage != PWS_HEAD_DONE && given < len);
-    if (r->status == 0) {
+    } while (r->status == 0 && r->parser.stage < PWS_HEAD_DONE && given < len);
+    if (r->status == 0 && r->parser.stage != PWS_HEAD_PING) {
         r->status = r->parser.stage == PWS_HEAD_DONE
-                        ? pws_request_judge(&r->req, rules, trusted)
+                        ? protocol.judge(&r->req, rules, trusted)
                         : FEED_MORE;
     }
     free(kept);
+}
+
+static inline void
+feed_head(feed_head_result *r, feed_memory memory, const pws_rules *rules, bool trusted,
+          const char *text, size_t len, unsigned cut)
+{
+    const feed_protocol http1 = {pws_http1_parse, pws_request_judge};
+
+    feed_head_of(http1, r, memory, rules, trusted, text, len, cut);
+}
+
+static inline int
+feed_parse_packet(pws_head *parser, const pws_rules *rules, pws_request *req,
+                  char *base, uint32_t len)
+{
+    (void)rules;
+    return pws_uwsgi_parse(parser, req, base, len);
+}
+
+/* The same for a uwsgi packet; `parser.stage` tells a ping. */
+static inline void
+feed_packet(feed_head_result *r, feed_memory memory, const pws_rules *rules,
+            bool trusted, const char *text, size_t len, unsigned cut)
+{
+    const feed_protocol uwsgi = {feed_parse_packet, pws_uwsgi_judge};
+
+    feed_head_of(uwsgi, r, memory, rules, trusted, text, len, cut);
 }
 
 /* Decode a chunked body. The caller frees r->body. */

@@ -34,7 +34,7 @@ check_verdict(const feed_head_result *r, pws_slice text, int status,
 }
 
 /* The head goes whole, byte by byte and with trailing bytes; `r` keeps the last. */
-static void
+static inline void
 check_head(feed_head_result *r, const pws_rules *rules, bool trusted, pws_slice text,
            int status, const char *refusal)
 {
