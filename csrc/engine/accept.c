@@ -37,17 +37,31 @@ pause_accepting(pws_engine *e)
 }
 
 static bool
-is_trusted(const pws_engine_config *config, const pws_conn *c)
+is_in(const pws_network *networks, uint32_t count, const pws_peer *peer)
 {
-    if (config->trust_all || pws_listener_is_unix(c->listener)) {
-        return true;
-    }
-    for (uint32_t i = 0; i < config->trusted_count; i++) {
-        if (pws_network_has(&config->trusted[i], &c->peer)) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (pws_network_has(&networks[i], peer)) {
             return true;
         }
     }
     return false;
+}
+
+static bool
+is_trusted(const pws_engine_config *config, const pws_conn *c)
+{
+    return config->trust_all || pws_listener_is_unix(c->listener) ||
+           is_in(config->trusted, config->trusted_count, &c->peer);
+}
+
+/* Who speaks uwsgi to us says who the client is, so not everybody may. A Unix socket
+ * has its mode for that. */
+static bool
+is_barred(const pws_engine_config *config, const pws_conn *c)
+{
+    return c->listener->protocol == PWS_PROTOCOL_UWSGI && !config->admit_all &&
+           !pws_listener_is_unix(c->listener) &&
+           !is_in(config->admitted, config->admitted_count, &c->peer);
 }
 
 static void
@@ -68,6 +82,7 @@ adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
     c->generation = e->slots[c->slot].generation;
     c->peer = *peer;
     c->trusted = is_trusted(e->config, c);
+    c->barred = is_barred(e->config, c);
     e->slots[c->slot].conn = c;
     e->accepted++;
     pws_conn_begin(e, c);

@@ -212,7 +212,27 @@ put_time(pws_access_log *log, line *l, const pws_clock *clock)
 static void
 put_protocol(line *l, const pws_request *req)
 {
+    if (req->protocol.len > 0) {
+        put_escaped(l, pws_request_slice(req, req->protocol));
+        return;
+    }
     put(l, req->minor == 0 ? PWS_SLICE("HTTP/1.0") : PWS_SLICE("HTTP/1.1"));
+}
+
+/* As it was sent; what a front end has left out is made of its parts. */
+static void
+put_target(line *l, const pws_request *req)
+{
+    if (req->target.len > 0) {
+        put_escaped(l, pws_request_slice(req, req->target));
+        return;
+    }
+    put_escaped(l, pws_request_slice(req, req->script_name));
+    put_escaped(l, pws_request_slice(req, req->path));
+    if (req->query.len > 0) {
+        put(l, PWS_SLICE("?"));
+        put_escaped(l, pws_request_slice(req, req->query));
+    }
 }
 
 static void
@@ -224,7 +244,7 @@ put_request_line(line *l, const pws_request *req)
     }
     put_escaped(l, pws_request_slice(req, req->method));
     put(l, PWS_SLICE(" "));
-    put_escaped(l, pws_request_slice(req, req->target));
+    put_target(l, req);
     put(l, PWS_SLICE(" "));
     put_protocol(l, req);
 }
@@ -235,6 +255,10 @@ put_path(line *l, const pws_request *req)
     char decoded[VALUE_MAX] = "";
     pws_slice path = pws_request_slice(req, req->path);
 
+    if (!req->path_escaped) {
+        put_value(l, path); /* a front end has decoded it: once is enough */
+        return;
+    }
     if (path.len > sizeof(decoded)) {
         path.len = sizeof(decoded);
     }
@@ -244,16 +268,23 @@ put_path(line *l, const pws_request *req)
 static void
 put_request_field(line *l, const pws_request *req, pws_slice name)
 {
+    const unsigned others = PWS_FIELD_DROPPED | PWS_FIELD_VARIABLE;
+    const pws_field *found = NULL;
+
     for (uint32_t i = 0; i < req->field_count; i++) {
         const pws_field *field = &req->fields[i];
 
-        if ((field->flags & PWS_FIELD_DROPPED) == 0 &&
-            pws_slice_eq(pws_request_slice(req, field->name), name)) {
-            put_value(l, pws_request_slice(req, field->value));
-            return;
+        if ((field->flags & others) == 0 &&
+            pws_slice_eq(pws_request_slice(req, field->name), name) &&
+            (found == NULL || (field->flags & PWS_FIELD_REPLACES) != 0)) {
+            found = field;
         }
     }
-    put(l, PWS_SLICE("-"));
+    if (found == NULL) {
+        put(l, PWS_SLICE("-"));
+        return;
+    }
+    put_value(l, pws_request_slice(req, found->value));
 }
 
 /* The user of "Basic base64(user:password)" (RFC 7617). */
@@ -300,6 +331,10 @@ put_host(line *l, const pws_exchange *x)
 {
     char host[PWS_HOST_ROOM] = "";
 
+    if (x->request.has_client) {
+        put_value(l, pws_request_slice(&x->request, x->request.client));
+        return;
+    }
     put(l, (pws_slice){host, pws_peer_host(&x->conn->peer, host)});
 }
 

@@ -6,6 +6,7 @@
 #include "engine/exchange.h"
 #include "engine/intake.h"
 #include "engine/io.h"
+#include "proto/uwsgi.h"
 
 /* Responses to pipelined requests that go out in one send. */
 #define GATHER_MAX 16
@@ -161,6 +162,35 @@ refuse(pws_engine *e, pws_conn *c, int status)
     deliver(e, c);
 }
 
+/* Not a byte of such a peer is looked at. */
+static void
+turn_away(pws_engine *e, pws_conn *c)
+{
+    c->x = pws_engine_take_exchange(e, c);
+    if (c->x == NULL) {
+        pws_conn_close(e, c, PWS_CLOSE_BOTH_WAYS);
+        return;
+    }
+    refuse(e, c,
+           pws_refuse(&c->x->request, 403,
+                      "it may not speak uwsgi to us, see uwsgi_allow_ips"));
+}
+
+static void
+answer_ping(pws_engine *e, pws_conn *c)
+{
+    pws_exchange *x = c->x;
+
+    x->out.block = pws_pool_take(&e->blocks);
+    x->answer = PWS_ANSWER_FINISHED;
+    x->linger = true;
+    if (pws_output_copy(&x->out, PWS_UWSGI_PONG.at, PWS_UWSGI_PONG.len) < 0) {
+        pws_conn_close(e, c, PWS_CLOSE_BOTH_WAYS);
+        return;
+    }
+    deliver(e, c);
+}
+
 static void
 queue(pws_engine *e, pws_conn *c, bool front)
 {
@@ -261,6 +291,9 @@ read_head(pws_engine *e, pws_conn *c)
     switch (rc) {
     case PWS_INTAKE_DONE:
         begin_body(e, c);
+        return;
+    case PWS_INTAKE_PING:
+        answer_ping(e, c);
         return;
     case PWS_INTAKE_AGAIN:
         await_head(e, c);
@@ -406,6 +439,10 @@ void
 pws_conn_begin(pws_engine *e, pws_conn *c)
 {
     pws_conn_set_state(e, c, PWS_CONN_IDLE);
+    if (c->barred) {
+        turn_away(e, c);
+        return;
+    }
     read_head(e, c);
 }
 

@@ -44,6 +44,7 @@ typedef struct pws_conn {
     bool polled;      /* it is in the poller's set */
     bool ready;       /* it is on the ready list */
     bool trusted;     /* the peer's forwarding fields count */
+    bool barred;      /* the peer may not speak uwsgi to us */
     bool served;      /* at least one request was answered */
     pws_peer peer;
 } pws_conn;

@@ -57,22 +57,24 @@ int
 pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *listeners,
                 unsigned count)
 {
-    size_t exchange_size =
-        sizeof(pws_exchange) + config->rules.fields_max * sizeof(pws_field);
-
     memset(e, 0, sizeof(*e));
     e->config = config;
     e->listeners = listeners;
     e->listener_count = e->own_listeners = e->listener_room = count;
     e->accept_again_ms = PWS_NEVER;
+    e->field_room = config->rules.fields_max;
     for (unsigned i = 0; i < count; i++) {
         listeners[i].polled = false;
+        if (listeners[i].protocol == PWS_PROTOCOL_UWSGI) {
+            e->field_room = pws_rules_variables_max(&config->rules);
+        }
     }
     update_clock(e);
     pws_lease_init(&e->lease);
     pws_timers_init(&e->timers, e->clock.now_ms);
     pws_pool_init(&e->blocks, PWS_BLOCK_SIZE, 64);
-    pws_pool_init(&e->exchanges, exchange_size, 64);
+    pws_pool_init(&e->exchanges,
+                  sizeof(pws_exchange) + e->field_room * sizeof(pws_field), 64);
     pws_pool_init(&e->conns, sizeof(pws_conn), 256);
     e->bodies = (pws_body_shared){.spool_dir = config->spool_dir,
                                   .memory_max = config->body_buffer_size,

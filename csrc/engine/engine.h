@@ -38,6 +38,9 @@ typedef struct {
     bool trust_all;        /* every peer may forward */
     const pws_network *trusted;
     uint32_t trusted_count;
+    bool admit_all; /* every peer may speak uwsgi */
+    const pws_network *admitted;
+    uint32_t admitted_count;
     pws_access_log *access_log; /* NULL: none */
     bool shared_listeners;      /* other processes accept from them too */
     bool hosted;                /* the set's descriptor is watched by another loop */
@@ -65,18 +68,21 @@ struct pws_engine {
     uint32_t slot_count, free_count;
     pws_listener *listeners;
     unsigned listener_count;
-    unsigned own_listeners;  /* the first ones; the others are lent: see lent.h */
-    unsigned listener_room;  /* of the array: set it to more for some to be lent */
-    unsigned unclosed;       /* listeners that a drain could not empty yet */
-    bool accepting;          /* the listeners are in the poller's set */
-    bool abandoned;          /* this process is a forked child of the one that serves */
-    _Atomic bool draining;   /* every response closes */
-    bool drained;            /* no new connections: the listeners are closed */
-    bool suspended;          /* none for now, because the app is stuck */
-    bool accept_failing;     /* the last accept failed: it is in the log */
-    int64_t evict_said_ms;   /* when an eviction was last in the log */
-    int64_t accept_again_ms; /* after a failed accept; PWS_NEVER: not waiting */
-    int at;                  /* next event of the poller's batch */
+    unsigned own_listeners; /* the first ones; the others are lent: see lent.h */
+    unsigned listener_room; /* of the array: set it to more for some to be lent */
+    unsigned unclosed;      /* listeners that a drain could not empty yet */
+    bool accepting;         /* the listeners are in the poller's set */
+    bool abandoned;         /* this process is a forked child of the one that serves */
+    _Atomic bool draining;  /* every response closes */
+    bool drained;           /* no new connections: the listeners are closed */
+    bool suspended;         /* none for now, because the app is stuck */
+    bool accept_failing;    /* the last accept failed: it is in the log */
+    bool inert_said;        /* the log has it that uwsgi variables load nothing */
+    _Atomic bool large_head_said; /* and that nginx may not take a head */
+    int64_t evict_said_ms;        /* when an eviction was last in the log */
+    int64_t accept_again_ms;      /* after a failed accept; PWS_NEVER: not waiting */
+    uint32_t field_room;          /* of each exchange */
+    int at;                       /* next event of the poller's batch */
     pws_exchange *queue_first, *queue_last;
     uint32_t queued;
     _Atomic(pws_exchange *) handed_back;

@@ -13,6 +13,9 @@
 #include "engine/io.h"
 #include "engine/tempfile.h"
 
+/* What nginx takes of a response head by uwsgi, unless it is told otherwise. */
+#define FRONT_HEAD_MAX 4096
+
 static bool
 claim(pws_exchange *x, uint32_t who)
 {
@@ -44,6 +47,18 @@ current_date(const pws_exchange *x, char *fresh)
     return date_now(fresh);
 }
 
+static void
+judge_head_size(pws_exchange *x, size_t n)
+{
+    if (x->conn->listener->protocol == PWS_PROTOCOL_UWSGI &&
+        !atomic_exchange(&x->engine->large_head_said, true)) {
+        pws_log(PWS_LOG_WARNING,
+                "A response head of %zu bytes by uwsgi: nginx makes a 502 of it when "
+                "its uwsgi_buffer_size, a page by default, is less",
+                n);
+    }
+}
+
 /* Write the head where it belongs: into the block, or, when that has no room, by way of
  * a buffer. Returns 0 or -1 with r->refusal. */
 static int
@@ -56,6 +71,9 @@ write_head(pws_exchange *x, pws_response *r)
     if (room <= pws_output_block_room(&x->out)) {
         n = pws_response_write(r, x->out.block + x->out.end);
         pws_output_commit(&x->out, n);
+        if (n > FRONT_HEAD_MAX) {
+            judge_head_size(x, n);
+        }
         return n > 0 ? 0 : -1;
     }
     buffer = malloc(room);
@@ -68,6 +86,9 @@ write_head(pws_exchange *x, pws_response *r)
     free(buffer);
     if (n > 0 && rc < 0) {
         r->refusal = "no memory for the response head";
+    }
+    if (n > FRONT_HEAD_MAX) {
+        judge_head_size(x, n);
     }
     return rc;
 }

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/io.h"
 #include "proto/http1.h"
+#include "proto/uwsgi.h"
 
 /* A body may take this much of one turn before others get theirs. */
 #define TURN_MAX (1024u * 1024)
@@ -134,11 +135,31 @@ without_bytes(ssize_t n)
     return n == PWS_IO_AGAIN ? PWS_INTAKE_AGAIN : PWS_INTAKE_ERROR;
 }
 
+static bool
+is_uwsgi(const pws_exchange *x)
+{
+    return x->conn->listener->protocol == PWS_PROTOCOL_UWSGI;
+}
+
+static int
+parse_packet(pws_exchange *x)
+{
+    int status = pws_uwsgi_parse(&x->parser, &x->request, x->in + x->in_start,
+                                 x->in_end - x->in_start);
+
+    if (status == 0 && x->parser.stage == PWS_HEAD_PING) {
+        return PWS_INTAKE_PING;
+    }
+    return status;
+}
+
 int
 pws_intake_parse(pws_exchange *x)
 {
-    int status = pws_http1_parse(&x->parser, &x->engine->config->rules, &x->request,
-                                 x->in + x->in_start, x->in_end - x->in_start);
+    int status = is_uwsgi(x) ? parse_packet(x)
+                             : pws_http1_parse(&x->parser, &x->engine->config->rules,
+                                               &x->request, x->in + x->in_start,
+                                               x->in_end - x->in_start);
 
     if (status != 0) {
         return status;
@@ -267,11 +288,36 @@ begin_stream(pws_exchange *x)
     return PWS_INTAKE_DONE;
 }
 
+/* uWSGI would have loaded code: who relies on it must be told, once. */
+static void
+say_inert(pws_exchange *x)
+{
+    pws_slice name = pws_request_slice(&x->request, x->request.inert);
+
+    if (!x->engine->inert_said) {
+        x->engine->inert_said = true;
+        pws_log(PWS_LOG_WARNING,
+                "The uwsgi variable %.*s has come; it and its like load nothing here, "
+                "the app just finds them in environ",
+                (int)name.len, name.at);
+    }
+}
+
+static int
+judge_packet(pws_exchange *x)
+{
+    if (x->request.inert.len > 0) {
+        say_inert(x);
+    }
+    return pws_uwsgi_judge(&x->request, &x->engine->config->rules, x->conn->trusted);
+}
+
 int
 pws_intake_begin_body(pws_exchange *x)
 {
-    int status =
-        pws_request_judge(&x->request, &x->engine->config->rules, x->conn->trusted);
+    int status = is_uwsgi(x) ? judge_packet(x)
+                             : pws_request_judge(&x->request, &x->engine->config->rules,
+                                                 x->conn->trusted);
 
     if (status != 0) {
         return status;

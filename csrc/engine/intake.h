@@ -15,6 +15,7 @@ enum {
     PWS_INTAKE_MORE,  /* enough for one turn, there may be more */
     PWS_INTAKE_END,   /* the peer has closed its side too early */
     PWS_INTAKE_ERROR, /* the connection is broken */
+    PWS_INTAKE_PING,  /* no request: a front end asks whether we are there */
 };
 
 /* Parse what the buffer holds of the head. Does not receive. */

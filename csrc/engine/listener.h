@@ -10,19 +10,26 @@
 
 #include "engine/address.h"
 
+/* What is spoken to a listener. */
+typedef enum {
+    PWS_PROTOCOL_HTTP,
+    PWS_PROTOCOL_UWSGI,
+} pws_protocol;
+
 #define PWS_EVERY_SLOT (~0u)
 
 typedef struct {
     int fd;
-    unsigned index;      /* among the addresses of its server */
-    unsigned slot;       /* whose worker polls it; PWS_EVERY_SLOT: they all do */
-    unsigned accepted;   /* since it was last put at the end of the kernel's queue */
-    bool polled;         /* it is in the poller's set */
-    pws_address address; /* as the kernel says, so with the real port */
-    dev_t device;        /* of the socket file we made */
-    ino_t inode;         /* 0: we made none */
-    pid_t owner;         /* the process that may remove it */
-    bool shared;         /* another server has the socket, too */
+    pws_protocol protocol; /* HTTP, until its owner says otherwise */
+    unsigned index;        /* among the addresses of its server */
+    unsigned slot;         /* whose worker polls it; PWS_EVERY_SLOT: they all do */
+    unsigned accepted;     /* since it was last put at the end of the kernel's queue */
+    bool polled;           /* it is in the poller's set */
+    pws_address address;   /* as the kernel says, so with the real port */
+    dev_t device;          /* of the socket file we made */
+    ino_t inode;           /* 0: we made none */
+    pid_t owner;           /* the process that may remove it */
+    bool shared;           /* another server has the socket, too */
 } pws_listener;
 
 /* What a new socket is made with. */

@@ -4,6 +4,7 @@
 
 #include "py/file_wrapper.h"
 
+#include "proto/chars.h"
 #include "proto/target.h"
 
 static bool
@@ -164,10 +165,13 @@ cut_script_name(pws_lane *lane, PyObject *env, const pws_request *req, pws_slice
     PyObject *text = lane->config->script_name;
     pws_slice name;
 
-    if (req->script_name.len > 0) {
+    if (req->script_name.len > 0 || req->path_is_cut) {
         name = pws_request_slice(req, req->script_name);
         if (set_bytes(lane, env, PWS_NAME(lane->module, SCRIPT_NAME), name) < 0) {
             return -1;
+        }
+        if (req->path_is_cut) {
+            return 0;
         }
     }
     else {
@@ -205,14 +209,62 @@ decoded_text(pws_lane *lane, pws_slice path)
     return text;
 }
 
+/* Write `s` to `dst` as a part of a target, with "%XX" where need be. Returns where it
+ * ends. */
+static char *
+encode_part(char *dst, pws_slice s)
+{
+    static const char hex[] = "0123456789ABCDEF";
+
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.at[i];
+
+        if (pws_target_char[c] != 0 && c < 0x80 && c != '%' && c != '?') {
+            *dst++ = (char)c;
+        }
+        else {
+            *dst++ = '%';
+            *dst++ = hex[c >> 4];
+            *dst++ = hex[c & 15];
+        }
+    }
+    return dst;
+}
+
+/* A target out of its parts, which a front end has sent without it. A new reference. */
+static PyObject *
+made_target(const pws_request *req)
+{
+    pws_slice query = pws_request_slice(req, req->query);
+    size_t room = 3 * ((size_t)req->script_name.len + req->path.len) + query.len + 1;
+    char *buffer = PyMem_Malloc(room), *end;
+    PyObject *text;
+
+    if (buffer == NULL) {
+        return PyErr_NoMemory();
+    }
+    end = encode_part(buffer, pws_request_slice(req, req->script_name));
+    end = encode_part(end, pws_request_slice(req, req->path));
+    if (query.len > 0) {
+        *end++ = '?';
+        memcpy(end, query.at, query.len);
+        end += query.len;
+    }
+    text = PyUnicode_DecodeLatin1(buffer, (Py_ssize_t)(end - buffer), NULL);
+    PyMem_Free(buffer);
+    return text;
+}
+
 static int
 set_target(pws_lane *lane, PyObject *env, const pws_request *req)
 {
     pws_module *module = lane->module;
     pws_slice path = pws_request_slice(req, req->path);
-    PyObject *target = new_text(module, pws_request_slice(req, req->target));
-    bool mounted =
-        req->script_name.len > 0 || PyUnicode_GET_LENGTH(lane->config->script_name) > 0;
+    PyObject *target = req->target.len > 0
+                           ? new_text(module, pws_request_slice(req, req->target))
+                           : made_target(req);
+    bool mounted = req->script_name.len > 0 || req->path_is_cut ||
+                   PyUnicode_GET_LENGTH(lane->config->script_name) > 0;
     int rc;
 
     if (target == NULL || PyDict_SetItem(env, PWS_NAME(module, RAW_URI), target) < 0 ||
@@ -221,7 +273,8 @@ set_target(pws_lane *lane, PyObject *env, const pws_request *req)
         Py_XDECREF(target);
         return -1;
     }
-    if (path.len == req->target.len && !req->path_escaped) {
+    if (path.len == req->target.len && req->path.at == req->target.at &&
+        !req->path_escaped) {
         rc = PyDict_SetItem(env, PWS_NAME(module, PATH_INFO), target);
     }
     else if (path.len == 0 && req->form == PWS_TARGET_ABSOLUTE && !mounted) {
@@ -240,44 +293,47 @@ set_target(pws_lane *lane, PyObject *env, const pws_request *req)
     return rc;
 }
 
-/* "HTTP_" and the name. A new reference. */
+/* The name behind "HTTP_", unless it is whole. A new reference. */
 static PyObject *
-make_key(pws_slice name)
+make_key(pws_slice name, bool whole)
 {
-    PyObject *key = PyUnicode_New((Py_ssize_t)name.len + 5, 127);
+    size_t prefix = whole ? 0 : 5;
+    PyObject *key = PyUnicode_New((Py_ssize_t)(name.len + prefix), 127);
 
     if (key != NULL) {
-        memcpy(PyUnicode_1BYTE_DATA(key), "HTTP_", 5);
-        memcpy(PyUnicode_1BYTE_DATA(key) + 5, name.at, name.len);
+        memcpy(PyUnicode_1BYTE_DATA(key), "HTTP_", prefix);
+        memcpy(PyUnicode_1BYTE_DATA(key) + prefix, name.at, name.len);
     }
     return key;
 }
 
-/* The key of a name that is not known by number. A new reference. */
+/* The key of a name that is not known by number; `whole`: nothing stands in front of
+ * it. A new reference. */
 static PyObject *
-key_of(pws_module *module, pws_slice name)
+key_of(pws_module *module, pws_slice name, bool whole)
 {
     pws_cached_key *cached;
-    unsigned hash = (unsigned)name.len;
+    unsigned hash = (unsigned)name.len + whole;
     PyObject *key;
 
     if (name.len > PWS_KEY_MAX) {
-        return make_key(name);
+        return make_key(name, whole);
     }
     for (size_t i = 0; i < name.len; i++) {
         hash = hash * 31 + (unsigned char)name.at[i];
     }
     cached = &module->key_cache[hash % PWS_KEY_CACHE];
-    if (cached->key != NULL && cached->len == name.len &&
+    if (cached->key != NULL && cached->len == name.len && cached->whole == whole &&
         memcmp(cached->name, name.at, name.len) == 0) {
         Py_INCREF(cached->key);
         return cached->key;
     }
-    key = make_key(name);
+    key = make_key(name, whole);
     if (key != NULL) {
         Py_INCREF(key);
         Py_XSETREF(cached->key, key);
         cached->len = (uint8_t)name.len;
+        cached->whole = whole;
         memcpy(cached->name, name.at, name.len);
     }
     return key;
@@ -297,6 +353,35 @@ set_or_join(PyObject *env, PyObject *key, PyObject *value)
     return set_taken(env, key, joined);
 }
 
+/* The key of a field that is known by number. Borrowed. */
+static PyObject *
+known_key(pws_module *module, const pws_field *field)
+{
+    return field->id == PWS_FIELD_CONTENT_TYPE     ? PWS_NAME(module, CONTENT_TYPE)
+           : field->id == PWS_FIELD_CONTENT_LENGTH ? PWS_NAME(module, CONTENT_LENGTH)
+                                                   : module->field_keys[field->id];
+}
+
+/* A field or a variable of a front end: the last one counts. */
+static int
+set_variable(pws_lane *lane, PyObject *env, const pws_request *req,
+             const pws_field *field)
+{
+    pws_module *module = lane->module;
+    pws_slice value = pws_request_slice(req, field->value);
+    PyObject *key;
+    int rc;
+
+    if (field->id != PWS_FIELD_UNKNOWN) {
+        return set_bytes(lane, env, known_key(module, field), value);
+    }
+    key = key_of(module, pws_request_slice(req, field->name),
+                 (field->flags & PWS_FIELD_VARIABLE) != 0);
+    rc = key != NULL ? set_bytes(lane, env, key, value) : -1;
+    Py_XDECREF(key);
+    return rc;
+}
+
 static int
 set_field(pws_lane *lane, PyObject *env, const pws_request *req, const pws_field *field)
 {
@@ -304,22 +389,22 @@ set_field(pws_lane *lane, PyObject *env, const pws_request *req, const pws_field
     PyObject *value, *key;
     int rc;
 
-    if ((field->flags & PWS_FIELD_DROPPED) != 0) {
-        return 0;
+    if ((field->flags & (PWS_FIELD_DROPPED | PWS_FIELD_REPLACES)) != 0) {
+        return (field->flags & PWS_FIELD_DROPPED) != 0
+                   ? 0
+                   : set_variable(lane, env, req, field);
     }
     value = new_text(module, pws_request_slice(req, field->value));
     if (value == NULL) {
         return -1;
     }
     if (field->id == PWS_FIELD_UNKNOWN) {
-        key = key_of(module, pws_request_slice(req, field->name));
+        key = key_of(module, pws_request_slice(req, field->name), false);
         rc = key != NULL ? set_or_join(env, key, value) : -1;
         Py_XDECREF(key);
     }
     else {
-        key = field->id == PWS_FIELD_CONTENT_TYPE     ? PWS_NAME(module, CONTENT_TYPE)
-              : field->id == PWS_FIELD_CONTENT_LENGTH ? PWS_NAME(module, CONTENT_LENGTH)
-                                                      : module->field_keys[field->id];
+        key = known_key(module, field);
         rc = (req->repeated >> field->id & 1) != 0 || req->has_underscores
                  ? set_or_join(env, key, value)
                  : PyDict_SetItem(env, key, value);
@@ -422,7 +507,10 @@ set_peer(pws_lane *lane, PyObject *env, const pws_request *req, const pws_conn *
     PyObject *address;
 
     if (c->peer.any.sa_family != AF_INET && c->peer.any.sa_family != AF_INET6) {
-        return set_name_from_host(lane, env, req, c->listener);
+        return req->has_server ? 0 : set_name_from_host(lane, env, req, c->listener);
+    }
+    if (req->has_client) {
+        return 0; /* among the fields; the peer is only the front end */
     }
     address = address_text(lane, &c->peer);
     if (address == NULL ||
@@ -458,8 +546,9 @@ pws_environ_new(pws_lane *lane)
                   pws_request_slice(req, req->authority)) < 0) {
         goto failed;
     }
-    if (req->minor == 0 && PyDict_SetItem(env, PWS_NAME(module, SERVER_PROTOCOL),
-                                          PWS_NAME(module, http_1_0)) < 0) {
+    if (req->minor == 0 && req->protocol.len == 0 &&
+        PyDict_SetItem(env, PWS_NAME(module, SERVER_PROTOCOL),
+                       PWS_NAME(module, http_1_0)) < 0) {
         goto failed;
     }
     if (req->https && PyDict_SetItem(env, PWS_NAME(module, wsgi_url_scheme),

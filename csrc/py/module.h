@@ -67,8 +67,9 @@ typedef enum {
 #define PWS_KEY_MAX 48
 
 typedef struct {
-    PyObject *key; /* "HTTP_..." */
+    PyObject *key; /* "HTTP_...", or the name alone */
     uint8_t len;
+    bool whole;             /* the name alone */
     char name[PWS_KEY_MAX]; /* CGI spelling, without "HTTP_" */
 } pws_cached_key;
 

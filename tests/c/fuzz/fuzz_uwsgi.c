@@ -17,7 +17,7 @@ require(bool holds)
 }
 
 static void
-check_span(const pws_request *q, pws_span span, uint32_t end)
+check_span(pws_span span, uint32_t end)
 {
     require(span.at <= end && span.len <= end - span.at);
 }
@@ -29,8 +29,8 @@ check_fields(const pws_request *q, uint32_t end)
         const pws_field *f = &q->fields[i];
         pws_slice name = pws_request_slice(q, f->name);
 
-        check_span(q, f->name, end);
-        check_span(q, f->value, end);
+        check_span(f->name, end);
+        check_span(f->value, end);
         require(name.len > 0 && (f->flags & PWS_FIELD_REPLACES) != 0);
         require((f->flags & (PWS_FIELD_UNDERSCORE | PWS_FIELD_DROPPED)) == 0);
         for (size_t k = 0; k < name.len; k++) {
@@ -52,14 +52,14 @@ check_taken(const feed_head_result *r, const pws_rules *rules, size_t len)
     uint32_t end = r->parser.at;
 
     require(end <= len && end >= 4 && end <= PWS_UWSGI_MAX);
-    check_span(q, q->method, end);
-    check_span(q, q->target, end);
-    check_span(q, q->path, end);
-    check_span(q, q->query, end);
-    check_span(q, q->script_name, end);
-    check_span(q, q->protocol, end);
-    check_span(q, q->client, end);
-    check_span(q, q->inert, end);
+    check_span(q->method, end);
+    check_span(q->target, end);
+    check_span(q->path, end);
+    check_span(q->query, end);
+    check_span(q->script_name, end);
+    check_span(q->protocol, end);
+    check_span(q->client, end);
+    check_span(q->inert, end);
     check_fields(q, end);
     require(q->method.len > 0 && q->method.len <= 20);
     require(q->minor == 0 && !q->keep_alive && !q->expect_continue);
