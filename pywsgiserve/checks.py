@@ -222,6 +222,15 @@ def binds(name: str, value: Any) -> tuple[str, ...]:
     return tuple(item.strip() for item in items)
 
 
+def optional_binds(name: str, value: Any) -> tuple[str, ...]:
+    """The same, or nothing."""
+    return () if value is None or value in ((), []) else binds(name, value)
+
+
+def optional_mode(name: str, value: Any) -> int | None:
+    return None if value is None else mode(name, value)
+
+
 def environment(name: str, value: Any) -> tuple[str, ...]:
     """NAME=VALUE, or a sequence of them."""
     items = [value] if isinstance(value, str) else value
@@ -350,7 +359,8 @@ def account(name: str, value: Any, find: Callable[[str], int]) -> int | None:
             try:
                 return find(word)
             except (KeyError, ValueError):
-                raise ConfigError(f"{name}: there is no {name} {word!r}") from None
+                kind = name.removeprefix("socket_")
+                raise ConfigError(f"{name}: there is no {kind} {word!r}") from None
     # The highest number means "no change" to the kernel.
     return int(whole(at_most=2**32 - 2)(name, value))
 

@@ -64,11 +64,12 @@ def check_places(config: Config) -> None:
     from pywsgiserve import _core
     from pywsgiserve.checks import ConfigError
 
-    for address in config.bind:
-        try:
-            _core.check_address(address)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+    for name in ("bind", "uwsgi_bind"):
+        for address in getattr(config, name):
+            try:
+                _core.check_address(address)
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}") from None
     for name in ("errorlog", "accesslog", "pidfile"):
         path = getattr(config, name)
         if path in (None, "-"):

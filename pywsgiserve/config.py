@@ -50,6 +50,10 @@ COMMAND_ONLY = {"config", "wsgi_app", "chdir", "pythonpath", "raw_env"}
 COMMAND_ONLY |= {"check_config", "print_config"}
 
 
+# Which one it is, and not just an equal one, tells whether somebody has chosen it.
+DEFAULT_BIND = ("127.0.0.1:8000",)
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings of a server, checked."""
@@ -72,7 +76,7 @@ class Config:
     )
 
     bind: tuple[str, ...] = setting(
-        ("127.0.0.1:8000",),
+        DEFAULT_BIND,
         check=checks.binds,
         section="Sockets",
         flags=("-b", "--bind"),
@@ -80,8 +84,69 @@ class Config:
         action="append",
         env="PORT",
         from_env=lambda port: f"0.0.0.0:{port}",
+        default_text="127.0.0.1:8000, unless there is a uwsgi_bind",
         help="""Where to listen: HOST:PORT, :PORT, [V6]:PORT, unix:PATH or fd://N; give
         it again for more.""",
+    )
+    protocol: str = setting(
+        "http",
+        check=checks.one_of("http", "uwsgi"),
+        section="Sockets",
+        flags=("--protocol",),
+        metavar="STRING",
+        help="""What is spoken to the sockets of bind: http, or uwsgi, which is what
+        nginx speaks after uwsgi_pass.""",
+    )
+    uwsgi_bind: tuple[str, ...] = setting(
+        (),
+        check=checks.optional_binds,
+        section="Sockets",
+        flags=("--uwsgi-socket",),
+        metavar="ADDRESS",
+        action="append",
+        ours=True,
+        help="""Where to listen for uwsgi, beside HTTP on those of bind; give it again for
+        more.""",
+    )
+    uwsgi_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"),
+        check=checks.networks,
+        section="Sockets",
+        flags=("--uwsgi-allow-from",),
+        metavar="STRING",
+        help="""Addresses and networks that may speak uwsgi, "*" for all; others get a 403.
+        Unix peers may.""",
+    )
+    socket_mode: int | None = setting(
+        None,
+        check=checks.optional_mode,
+        section="Sockets",
+        flags=("--socket-mode",),
+        metavar="INT",
+        ours=True,
+        default_text="what umask leaves",
+        help="Mode of the files of Unix sockets; octal with a leading 0.",
+    )
+    socket_user: int | None = setting(
+        None,
+        check=checks.user,
+        section="Sockets",
+        flags=("--socket-user",),
+        metavar="USER",
+        ours=True,
+        default_text="the workers' user",
+        help="Whose the files of Unix sockets are, a name or a number.",
+    )
+    socket_group: int | None = setting(
+        None,
+        check=checks.group,
+        section="Sockets",
+        flags=("--socket-group",),
+        metavar="GROUP",
+        ours=True,
+        default_text="the workers' group",
+        help="""The group of the files of Unix sockets, a name or a number: nginx's, with
+        a socket_mode of 0660, and nobody else gets in.""",
     )
     backlog: int = setting(
         2048,

@@ -84,7 +84,9 @@ class Server:
             opened.callback(self._core.close)
             self._opened = opened.pop_all()
         servers.append(self._core)
-        self.addresses = tuple(map(describe, self._core.addresses))
+        self.addresses = tuple(
+            map(describe, self._core.addresses, self._core.protocols)
+        )
 
     def run(self) -> None:
         """Serve in this thread, until the app or another thread calls stop()."""

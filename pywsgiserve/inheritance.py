@@ -3,7 +3,8 @@
 A master that is succeeded by this one says in the environment who it is (GUNICORN_PID) and
 which sockets there are to go on with (GUNICORN_FD; LISTEN_FDS where they are systemd's).
 That is Gunicorn's protocol. What is ours: PYWSGISERVE_FILES says which files of Unix
-sockets the last one of the two is to remove.
+sockets the last one of the two is to remove, PYWSGISERVE_UWSGI at which sockets uwsgi is
+spoken.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pywsgiserve import _core, logs, systemd
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config, is_set
 
-OURS = ("GUNICORN_PID", "GUNICORN_FD", "PYWSGISERVE_FILES")
+OURS = ("GUNICORN_PID", "GUNICORN_FD", "PYWSGISERVE_FILES", "PYWSGISERVE_UWSGI")
 FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 # Path, device and inode of a socket's file.
@@ -34,18 +35,30 @@ class Inheritance:
     upgraded: bool = False  # A master has executed us, which may have ended since.
     sockets: Mapping[int, str] = field(default_factory=dict)  # And systemd's names.
     files: Mapping[int, File] = field(default_factory=dict)
+    uwsgi: frozenset[int] | None = None  # Where that is spoken; None: not known.
     by_systemd: bool = False
     notify: systemd.Notify | None = None
     warnings: tuple[str, ...] = ()
 
-    def inherited(self) -> list[tuple[int, bytes | None, int, int]]:
+    def inherited(
+        self, config: Config
+    ) -> list[tuple[int, bytes | None, int, int, str]]:
         """As `_core.Listeners` takes them, each one looked at."""
         for fd in self.sockets:
             why = why_not(fd)
             if why:
                 origin = "LISTEN_FDS" if self.by_systemd else "GUNICORN_FD"
                 raise ConfigError(f"bind: descriptor {fd} (from {origin}): {why}")
-        return [(fd, *self.files.get(fd, (None, 0, 0))) for fd in self.sockets]
+        return [
+            (fd, *self.files.get(fd, (None, 0, 0)), self.protocol_of(fd, config))
+            for fd in self.sockets
+        ]
+
+    def protocol_of(self, fd: int, config: Config) -> str:
+        """What was spoken there; of systemd's sockets, those named uwsgi are for that."""
+        if self.uwsgi is not None:
+            return "uwsgi" if fd in self.uwsgi else "http"
+        return "uwsgi" if self.sockets[fd] == "uwsgi" else config.protocol
 
     def say(self, config: Config, addresses: Sequence[str]) -> None:
         """Sockets that are there already stand above `bind`, as Gunicorn has it."""
@@ -105,6 +118,12 @@ def read_files(text: str) -> dict[int, File]:
         return {}
 
 
+def read_uwsgi(text: str | None) -> frozenset[int] | None:
+    if text is None:
+        return None
+    return frozenset(systemd.number(word) for word in text.split(",") if word)
+
+
 def take(environ: MutableMapping[str, str] = os.environ) -> Inheritance:
     """Read and remove what is there for this process; `ConfigError` when it cannot be."""
     given = systemd.take(environ, OURS)
@@ -130,6 +149,7 @@ def take(environ: MutableMapping[str, str] = os.environ) -> Inheritance:
         upgraded=upgraded,
         sockets=sockets or dict.fromkeys(fds, ""),
         files=read_files(given.get("PYWSGISERVE_FILES", "")) if upgraded else {},
+        uwsgi=read_uwsgi(given.get("PYWSGISERVE_UWSGI")) if upgraded else None,
         by_systemd=by_systemd,
         notify=notify,
         warnings=tuple(warnings),

@@ -61,8 +61,6 @@ LATER: Mapping[str, Later] = {
     "raw_paste_global_conf": several("--paste-global"),
     "proxy_protocol": Later(("--proxy-protocol",), "off", action="mode"),
     "proxy_allow_ips": option("--proxy-allow-from", default="127.0.0.1,::1"),
-    "protocol": option("--protocol", default="http"),
-    "uwsgi_allow_ips": option("--uwsgi-allow-from", default="127.0.0.1,::1"),
     "permit_obsolete_folding": switch("--permit-obsolete-folding"),
     "strip_header_spaces": switch("--strip-header-spaces"),
     "permit_unconventional_http_method": switch("--permit-unconventional-http-method"),

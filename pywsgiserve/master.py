@@ -27,7 +27,9 @@ from pywsgiserve.worker import Life
 
 PROGRAM = "pywsgiserve"
 # What a reload cannot change, because the master holds on to it.
-FIXED = ("bind", "backlog", "umask", "daemon", "pidfile", "defer_accept", "reuse_port")
+FIXED: tuple[str, ...] = ("bind", "backlog", "umask", "daemon", "pidfile")
+FIXED += ("defer_accept", "reuse_port", "protocol", "uwsgi_bind")
+FIXED += ("socket_mode", "socket_user", "socket_group")
 
 LoadApp = Callable[[], App]
 
@@ -293,12 +295,12 @@ class Arbiter:
         return self._generation
 
     def listen(self) -> _core.Listeners:
-        sockets = listeners(self._generation, self.inheritance.inherited())
+        sockets = listeners(self._generation, self.inheritance.inherited(self.cfg))
         self._listeners = sockets
         self.address = sockets.addresses
         self.LISTENERS = [
-            Listener(describe(address), functools.partial(fileno, sockets, place))
-            for place, address in enumerate(self.address)
+            Listener(describe(*shown), functools.partial(fileno, sockets, place))
+            for place, shown in enumerate(zip(self.address, sockets.protocols))
         ]
         if self.inheritance.sockets:
             self.inheritance.say(self.cfg, self.address)
@@ -511,7 +513,7 @@ def supervise(arbiter: Arbiter) -> int:
     arbiter.call("on_starting")
     sockets = arbiter.listen()
     try:
-        where = ",".join(describe(address) for address in arbiter.address)
+        where = ",".join(map(describe, arbiter.address, sockets.protocols))
         logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
         logs.line("INFO", f"Using worker: {arbiter.cfg.worker_class}")
         arbiter.call("when_ready")

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from pywsgiserve import _core, inheritance, logs
 from pywsgiserve._version import __version__
-from pywsgiserve.config import Config, ConfigError, is_set
+from pywsgiserve.config import DEFAULT_BIND, Config, ConfigError, is_set
 from pywsgiserve.hooks import (
     AfterRequest,
     BeforeRequest,
@@ -45,6 +45,7 @@ class NativeConfig:
     """What the core reads, under the names it reads."""
 
     bind: tuple[str, ...]
+    uwsgi_bind: tuple[str, ...]
     backlog: int
     worker_connections: int
     keepalive: float
@@ -68,11 +69,13 @@ class NativeConfig:
     forwarder_headers: tuple[str, ...]
     scheme_fields: tuple[tuple[str, str], ...]
     forwarded_allow_ips: tuple[str, ...]
+    uwsgi_allow_ips: tuple[str, ...]
     server_software: str
     script_name: str
     access_log_fd: int
     access_log_format: str
     umask: int
+    socket_mode: int
     socket_uid: int
     socket_gid: int
     defer_accept: bool
@@ -104,6 +107,25 @@ def spool_directory(config: Config) -> str | None:
         return None
 
 
+def binds(config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Where HTTP is spoken, and where uwsgi: for nobody but nginx, no HTTP by default."""
+    if config.protocol == "uwsgi":
+        only = bool(config.uwsgi_bind) and config.bind is DEFAULT_BIND
+        return (), (() if only else config.bind) + config.uwsgi_bind
+    if config.uwsgi_bind and config.bind is DEFAULT_BIND:
+        return (), config.uwsgi_bind
+    return config.bind, config.uwsgi_bind
+
+
+def socket_owner(config: Config, owner: Owner | None) -> tuple[int, int]:
+    """Whose the files of Unix sockets are; -1: who makes them."""
+    uid, gid = (-1, -1) if owner is None else owner[:2]
+    return (
+        uid if config.socket_user is None else config.socket_user,
+        gid if config.socket_group is None else config.socket_group,
+    )
+
+
 def native(
     config: Config,
     access_log_fd: int,
@@ -116,8 +138,11 @@ def native(
 
     `access_log_memory` is shared with who drains it: see `logs.shared_rings`.
     """
+    http, uwsgi = binds(config)
+    socket_uid, socket_gid = socket_owner(config, owner)
     return NativeConfig(
-        bind=config.bind,
+        bind=http,
+        uwsgi_bind=uwsgi,
         backlog=config.backlog,
         worker_connections=config.worker_connections,
         keepalive=config.keepalive,
@@ -144,6 +169,7 @@ def native(
             for name, value in config.secure_scheme_headers.items()
         ),
         forwarded_allow_ips=config.forwarded_allow_ips,
+        uwsgi_allow_ips=config.uwsgi_allow_ips,
         server_software=f"pywsgiserve/{__version__}",
         script_name=os.environ.get("SCRIPT_NAME", ""),
         access_log_fd=access_log_fd,
@@ -151,8 +177,9 @@ def native(
             r"(%\([TDMB]\))d", r"\1s", config.access_log_format
         ),
         umask=config.umask,
-        socket_uid=-1 if owner is None else owner[0],
-        socket_gid=-1 if owner is None else owner[1],
+        socket_mode=-1 if config.socket_mode is None else config.socket_mode,
+        socket_uid=socket_uid,
+        socket_gid=socket_gid,
         defer_accept=config.defer_accept,
         reuse_port=config.reuse_port,
         worker_slots=config.workers,
@@ -209,8 +236,11 @@ os.register_at_fork(
 )
 
 
-def describe(address: str) -> str:
-    return address if address.startswith("unix:") else f"http://{address}"
+def describe(address: str, protocol: str) -> str:
+    """As in nginx: a Unix socket for HTTP needs no word about it."""
+    if protocol == "http" and address.startswith("unix:"):
+        return address
+    return f"{protocol}://{address}"
 
 
 @contextmanager
@@ -423,7 +453,7 @@ def inherited_listeners(
         yield None
         return
     try:
-        sockets = _core.Listeners(settings, left.inherited())
+        sockets = _core.Listeners(settings, left.inherited(config))
     except ValueError as error:
         raise ConfigError(str(error)) from None
     try:
@@ -447,7 +477,7 @@ def serve(
     running.append(server)
     try:
         with stopping_signals(server, here.access_log, here.config.drain_delay):
-            where = ",".join(describe(address) for address in server.addresses)
+            where = ",".join(map(describe, server.addresses, server.protocols))
             logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
             if notify is not None:
                 notify.tell("READY=1\nSTATUS=Serving")

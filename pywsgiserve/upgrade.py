@@ -35,11 +35,13 @@ def environment(
     )
     files = [
         (fd, os.fsdecode(path), device, inode)
-        for fd, path, device, inode in open_ones
+        for fd, path, device, inode, _ in open_ones
         if path is not None
     ]
     if files:
         environ["PYWSGISERVE_FILES"] = json.dumps(files)
+    uwsgi = [str(item[0]) for item in open_ones if item[4] == "uwsgi"]
+    environ["PYWSGISERVE_UWSGI"] = ",".join(uwsgi)
     if inheritance.notify is not None:
         environ.update(inheritance.notify.environment(os.getpid()))
     return environ

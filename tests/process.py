@@ -175,7 +175,7 @@ class Server:
 
     def connect(self, address: str = "", receive_buffer: int = 0) -> Client:
         """A new connection to the first or the given address."""
-        address = address or self.url
+        address = (address or self.url).removeprefix("uwsgi://")
         unix = address.startswith("unix:")
         family = (
             socket.AF_UNIX if unix else socket.AF_INET6 if "[" in address

@@ -55,7 +55,10 @@ take(pws_engine *e, int fd)
         close(fd);
         return -1;
     }
-    *l = (pws_listener){.fd = fd, .index = own->index, .address = own->address};
+    *l = (pws_listener){.fd = fd,
+                        .protocol = own->protocol,
+                        .index = own->index,
+                        .address = own->address};
     if (!e->accepting) {
         return 0; /* it is watched with the others, or ends with them */
     }

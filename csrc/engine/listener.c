@@ -134,7 +134,7 @@ lock_directory(const char *path)
     return fd;
 }
 
-/* Bind with the mode and the owner that are wanted. */
+/* Bind with the mode that is wanted. */
 static int
 bind_path(int fd, const pws_address *own, const pws_listener_options *options)
 {
@@ -143,14 +143,21 @@ bind_path(int fd, const pws_address *own, const pws_listener_options *options)
 
     umask(before);
     errno = saved;
-    if (rc < 0 || (options->uid == (uid_t)-1 && options->gid == (gid_t)-1)) {
-        return rc;
+    return rc;
+}
+
+static int
+give_path(const pws_address *own, const pws_listener_options *options)
+{
+    if (options->uid == (uid_t)-1 && options->gid == (gid_t)-1) {
+        return 0;
     }
     return lchown(own->sa.local.sun_path, options->uid, options->gid);
 }
 
 /* Bind under a name of our own, listen, then take the real name in one step: there is
- * no moment at which a client finds a socket that does not listen. */
+ * no moment at which a client finds a socket that does not listen, or one with another
+ * mode or owner than it is to have. */
 static int
 bind_unix(pws_listener *listener, const pws_address *address,
           const pws_listener_options *options, char *why, size_t why_room)
@@ -177,6 +184,12 @@ bind_unix(pws_listener *listener, const pws_address *address,
     }
     if (bind_path(listener->fd, &own, options) < 0) {
         fail(why, why_room, "bind");
+        unlink(name);
+        return -1;
+    }
+    /* Nobody can get in yet, whoever had rights until now. */
+    if (give_path(&own, options) < 0) {
+        fail(why, why_room, "its file cannot be given to that user and group");
         unlink(name);
         return -1;
     }

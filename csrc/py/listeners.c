@@ -23,10 +23,11 @@ read_number(PyObject *config, const char *name, long *number)
 static int
 read_options(PyObject *config, pws_listener_options *options)
 {
-    long backlog, mask, uid, gid, defer, reuse;
+    long backlog, mask, mode, uid, gid, defer, reuse;
 
     if (read_number(config, "backlog", &backlog) < 0 ||
         read_number(config, "umask", &mask) < 0 ||
+        read_number(config, "socket_mode", &mode) < 0 ||
         read_number(config, "socket_uid", &uid) < 0 ||
         read_number(config, "socket_gid", &gid) < 0 ||
         read_number(config, "reuse_port", &reuse) < 0 ||
@@ -34,7 +35,7 @@ read_options(PyObject *config, pws_listener_options *options)
         return -1;
     }
     *options = (pws_listener_options){.backlog = (int)backlog,
-                                      .umask = (mode_t)mask & 0777,
+                                      .umask = (mode_t)(mode < 0 ? mask : ~mode) & 0777,
                                       .uid = (uid_t)uid,
                                       .gid = (gid_t)gid,
                                       .reuse_port = reuse != 0,
@@ -93,8 +94,17 @@ place_newest(pws_listeners *self)
     self->count++;
 }
 
+/* The addresses of a setting, and what is spoken there. */
+typedef struct {
+    const char *name;
+    PyObject *binds; /* a tuple, or NULL with an exception set */
+    pws_protocol protocol;
+} group;
+
+#define GROUP_COUNT 2
+
 static int
-open_one(pws_listeners *self, PyObject *bind)
+open_one(pws_listeners *self, const group *g, PyObject *bind)
 {
     pws_listener *listener = &self->items[self->count];
     const char *text = PyUnicode_AsUTF8(bind);
@@ -112,9 +122,10 @@ open_one(pws_listeners *self, PyObject *bind)
     }
     Py_END_ALLOW_THREADS
     if (rc < 0) {
-        PyErr_Format(PyExc_ValueError, "bind: '%s': %s", text, why);
+        PyErr_Format(PyExc_ValueError, "%s: '%s': %s", g->name, text, why);
         return -1;
     }
+    listener->protocol = g->protocol;
     place_newest(self);
     if (self->options.reuse_port && address.inherited_fd >= 0 &&
         !pws_listener_is_unix(listener) && listener->slot == PWS_EVERY_SLOT) {
@@ -132,12 +143,14 @@ open_beside(pws_listeners *self, const pws_listener *first, unsigned slot, char 
 {
     pws_listener *listener = &self->items[self->count];
     pws_address address = first->address;
+    pws_protocol protocol = first->protocol;
     unsigned index = first->index;
 
     address.inherited_fd = -1;
     if (pws_listener_open(listener, &address, &self->options, why, why_room) < 0) {
         return -1;
     }
+    listener->protocol = protocol;
     listener->index = index;
     listener->slot = slot;
     self->count++;
@@ -240,8 +253,64 @@ open_slots(pws_listeners *self, PyObject *config)
     return 0;
 }
 
-/* `item`: what a server before us, or systemd, has opened. A descriptor, and for the
- * file of a Unix socket that is left to us its path, device and inode, else None. */
+/* Open the addresses of both settings. */
+static int
+open_groups(pws_listeners *self, const group *groups)
+{
+    size_t count = 1;
+
+    for (size_t i = 0; i < GROUP_COUNT; i++) {
+        if (groups[i].binds == NULL) {
+            return -1;
+        }
+        count += (size_t)PyTuple_GET_SIZE(groups[i].binds);
+    }
+    if (make_room(self, count) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < GROUP_COUNT; i++) {
+        for (Py_ssize_t j = 0; j < PyTuple_GET_SIZE(groups[i].binds); j++) {
+            if (open_one(self, &groups[i], PyTuple_GET_ITEM(groups[i].binds, j)) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* `binds` is taken. */
+static group
+make_group(const char *name, PyObject *binds, pws_protocol protocol)
+{
+    group g = {name, binds != NULL ? PySequence_Tuple(binds) : NULL, protocol};
+
+    Py_XDECREF(binds);
+    return g;
+}
+
+static int
+open_binds(pws_listeners *self, PyObject *config)
+{
+    group groups[GROUP_COUNT] = {{NULL, NULL, PWS_PROTOCOL_HTTP}};
+    int rc = -1;
+
+    groups[0] =
+        make_group("bind", PyObject_GetAttrString(config, "bind"), PWS_PROTOCOL_HTTP);
+    if (groups[0].binds != NULL) {
+        groups[1] =
+            make_group("uwsgi_bind", PyObject_GetAttrString(config, "uwsgi_bind"),
+                       PWS_PROTOCOL_UWSGI);
+        rc = open_groups(self, groups);
+    }
+    Py_XDECREF(groups[0].binds);
+    Py_XDECREF(groups[1].binds);
+    return rc;
+}
+
+/* `item`: what a server before us, or systemd, has opened. A descriptor; for the file
+ * of a Unix socket that is left to us its path, device and inode, else None; and what
+ * is spoken there. */
 static int
 adopt_one(pws_listeners *self, PyObject *item)
 {
@@ -249,11 +318,12 @@ adopt_one(pws_listeners *self, PyObject *item)
     pws_listener *listener = &self->items[self->count];
     pws_address address = {.inherited_fd = -1};
     unsigned long long device, inode;
+    const char *protocol;
     PyObject *path;
     char why[256];
 
-    if (!PyArg_ParseTuple(item, "iOKK:inherited", &address.inherited_fd, &path, &device,
-                          &inode)) {
+    if (!PyArg_ParseTuple(item, "iOKKs:inherited", &address.inherited_fd, &path,
+                          &device, &inode, &protocol)) {
         return -1;
     }
     if (pws_listener_open(listener, &address, &options, why, sizeof(why)) < 0) {
@@ -261,6 +331,8 @@ adopt_one(pws_listeners *self, PyObject *item)
                      address.inherited_fd, why);
         return -1;
     }
+    listener->protocol =
+        strcmp(protocol, "uwsgi") == 0 ? PWS_PROTOCOL_UWSGI : PWS_PROTOCOL_HTTP;
     place_newest(self);
     (void)listen(listener->fd, options.backlog); /* it does: this sets the length */
     if (PyBytes_Check(path)) {
@@ -270,36 +342,44 @@ adopt_one(pws_listeners *self, PyObject *item)
     return 0;
 }
 
-/* Open what `bind` says or, where there are any, adopt the inherited sockets. */
 static int
-open_all(pws_listeners *self, PyObject *config, PyObject *inherited)
+adopt_all(pws_listeners *self, PyObject *inherited)
 {
-    bool adopts = inherited != NULL && PyObject_IsTrue(inherited) != 0;
-    PyObject *source =
-        adopts ? Py_NewRef(inherited) : PyObject_GetAttrString(config, "bind");
-    PyObject *items = source != NULL ? PySequence_Tuple(source) : NULL;
+    PyObject *items = PySequence_Tuple(inherited);
     int rc = -1;
 
-    Py_XDECREF(source);
-    if (items == NULL || read_options(config, &self->options) < 0) {
-        goto done;
+    if (items == NULL) {
+        return -1;
     }
-    self->slots = 1;
     if (make_room(self, (size_t)PyTuple_GET_SIZE(items) + 1) < 0) {
         PyErr_NoMemory();
         goto done;
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
-        PyObject *item = PyTuple_GET_ITEM(items, i); /* borrowed */
-
-        if ((adopts ? adopt_one(self, item) : open_one(self, item)) < 0) {
+        if (adopt_one(self, PyTuple_GET_ITEM(items, i)) < 0) {
             goto done;
         }
     }
-    rc = open_slots(self, config);
+    rc = 0;
 done:
-    Py_XDECREF(items);
+    Py_DECREF(items);
     return rc;
+}
+
+/* Open what the settings say or, where there are any, adopt the inherited sockets. */
+static int
+open_all(pws_listeners *self, PyObject *config, PyObject *inherited)
+{
+    bool adopts = inherited != NULL && PyObject_IsTrue(inherited) != 0;
+
+    if (read_options(config, &self->options) < 0) {
+        return -1;
+    }
+    self->slots = 1;
+    if ((adopts ? adopt_all(self, inherited) : open_binds(self, config)) < 0) {
+        return -1;
+    }
+    return open_slots(self, config);
 }
 
 unsigned
@@ -404,6 +484,12 @@ share(PyObject *object, PyObject *shared)
     Py_RETURN_NONE;
 }
 
+static const char *
+name_of(pws_protocol protocol)
+{
+    return protocol == PWS_PROTOCOL_UWSGI ? "uwsgi" : "http";
+}
+
 static PyObject *
 inheritable(PyObject *object, void *Py_UNUSED(unused))
 {
@@ -417,9 +503,10 @@ inheritable(PyObject *object, void *Py_UNUSED(unused))
         if (l->fd < 0) {
             continue;
         }
-        item = Py_BuildValue(
-            "iyKK", l->fd, l->inode != 0 ? l->address.sa.local.sun_path : NULL,
-            (unsigned long long)l->device, (unsigned long long)l->inode);
+        item = Py_BuildValue("iyKKs", l->fd,
+                             l->inode != 0 ? l->address.sa.local.sun_path : NULL,
+                             (unsigned long long)l->device,
+                             (unsigned long long)l->inode, name_of(l->protocol));
         if (item == NULL || PyList_Append(list, item) < 0) {
             Py_CLEAR(list);
         }
@@ -487,6 +574,27 @@ filenos(PyObject *object, void *Py_UNUSED(unused))
     return list;
 }
 
+static PyObject *
+protocols(PyObject *object, void *Py_UNUSED(unused))
+{
+    pws_listeners *self = (pws_listeners *)object;
+    PyObject *list = PyList_New(0);
+
+    for (unsigned i = 0; list != NULL && i < self->count; i++) {
+        PyObject *text;
+
+        if (i > 0 && is_same_address(&self->items[i - 1], &self->items[i])) {
+            continue;
+        }
+        text = PyUnicode_FromString(name_of(self->items[i].protocol));
+        if (text == NULL || PyList_Append(list, text) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(text);
+    }
+    return list;
+}
+
 static PyMethodDef methods[] = {
     {"close", close_listeners, METH_NOARGS,
      "close(): close this process' copies; who opened them removes the Unix paths too. "
@@ -503,11 +611,13 @@ static PyGetSetDef properties[] = {
     {"addresses", addresses, NULL, "Where the sockets listen, as text.", NULL},
     {"inheritable", inheritable, NULL,
      "For Listeners(..., inherited) of a program that gets the descriptors: for each "
-     "one the number, and path, device and inode of the file that we have made. By "
+     "one the number, and path, device and inode of the file that we have made, and "
+     "what is spoken there. By "
      "address, and of one address by worker slot: it has the same slots then.",
      NULL},
     {"filenos", filenos, NULL,
      "A descriptor of each of these addresses; -1: it is closed.", NULL},
+    {"protocols", protocols, NULL, "What is spoken to each: http or uwsgi.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

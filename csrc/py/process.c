@@ -230,7 +230,7 @@ check_address(PyObject *Py_UNUSED(module), PyObject *object)
         return NULL;
     }
     if (pws_address_parse(&address, text, why, sizeof(why)) < 0) {
-        PyErr_Format(PyExc_ValueError, "bind: '%s': %s", text, why);
+        PyErr_Format(PyExc_ValueError, "'%s': %s", text, why);
         return NULL;
     }
     if (address.inherited_fd >= 0) {

@@ -377,6 +377,13 @@ addresses(PyObject *object, void *Py_UNUSED(unused))
 }
 
 static PyObject *
+protocols(PyObject *object, void *Py_UNUSED(unused))
+{
+    return PyObject_GetAttrString((PyObject *)((server_object *)object)->listeners,
+                                  "protocols");
+}
+
+static PyObject *
 wakeup_fd(PyObject *object, void *Py_UNUSED(unused))
 {
     return PyLong_FromLong(((server_object *)object)->wake_pipe[1]);
@@ -457,6 +464,7 @@ static PyMethodDef methods[] = {
 static PyGetSetDef properties[] = {
     {"addresses", addresses, NULL, "Where the server listens, as text.", NULL},
     {"requests", requests, NULL, "How many have come whole.", NULL},
+    {"protocols", protocols, NULL, "What is spoken there: http or uwsgi.", NULL},
     {"wakeup_fd", wakeup_fd, NULL, "For signal.set_wakeup_fd().", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

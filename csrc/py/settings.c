@@ -202,17 +202,25 @@ read_scheme_fields(pws_settings *settings, PyObject *config)
     return 0;
 }
 
+typedef struct {
+    pws_network *networks; /* of PyMem_Malloc */
+    uint32_t count;
+    bool all; /* "*" */
+} network_list;
+
+/* Addresses and networks. What was read is the caller's also after a failure. */
 static int
-read_trusted(pws_settings *settings, PyObject *config)
+read_networks(pws_settings *settings, PyObject *config, const char *name,
+              network_list *list)
 {
-    PyObject *items = read_items(settings, config, "forwarded_allow_ips");
+    PyObject *items = read_items(settings, config, name);
     Py_ssize_t n = items != NULL ? PyTuple_GET_SIZE(items) : 0;
 
     if (items == NULL) {
         return -1;
     }
-    settings->trusted = PyMem_Calloc((size_t)n + 1, sizeof(pws_network));
-    if (settings->trusted == NULL) {
+    list->networks = PyMem_Calloc((size_t)n + 1, sizeof(pws_network));
+    if (list->networks == NULL) {
         PyErr_NoMemory();
         return -1;
     }
@@ -223,21 +231,38 @@ read_trusted(pws_settings *settings, PyObject *config)
             return -1;
         }
         if (strcmp(text, "*") == 0) {
-            settings->engine.trust_all = true;
+            list->all = true;
         }
-        else if (pws_network_parse(&settings->trusted[settings->engine.trusted_count],
-                                   text) == 0) {
-            settings->engine.trusted_count++;
+        else if (pws_network_parse(&list->networks[list->count], text) == 0) {
+            list->count++;
         }
         else {
-            PyErr_Format(PyExc_ValueError,
-                         "forwarded_allow_ips: '%s' is no address and no network",
-                         text);
+            PyErr_Format(PyExc_ValueError, "%s: '%s' is no address and no network",
+                         name, text);
             return -1;
         }
     }
-    settings->engine.trusted = settings->trusted;
     return 0;
+}
+
+/* Whose word counts, and who may speak uwsgi. */
+static int
+read_peers(pws_settings *settings, PyObject *config)
+{
+    pws_engine_config *e = &settings->engine;
+    network_list trusted = {0}, admitted = {0};
+    int rc = read_networks(settings, config, "forwarded_allow_ips", &trusted);
+
+    if (rc == 0) {
+        rc = read_networks(settings, config, "uwsgi_allow_ips", &admitted);
+    }
+    e->trusted = settings->trusted = trusted.networks;
+    e->trusted_count = trusted.count;
+    e->trust_all = trusted.all;
+    e->admitted = settings->admitted = admitted.networks;
+    e->admitted_count = admitted.count;
+    e->admit_all = admitted.all;
+    return rc;
 }
 
 static int
@@ -341,7 +366,7 @@ pws_settings_read(pws_settings *settings, PyObject *config)
         return -1;
     }
     e->spool_dir = spool.at;
-    if (read_trusted(settings, config) < 0) {
+    if (read_peers(settings, config) < 0) {
         return -1;
     }
     return read_access_log(settings, config);
@@ -359,6 +384,7 @@ pws_settings_clear(pws_settings *settings)
     PyMem_Free(settings->forwarder_fields);
     PyMem_Free(settings->scheme_fields);
     PyMem_Free(settings->trusted);
+    PyMem_Free(settings->admitted);
     Py_CLEAR(settings->keep);
     memset(settings, 0, sizeof(*settings));
 }

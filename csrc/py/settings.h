@@ -15,7 +15,7 @@ typedef struct {
     PyObject *keep; /* owns the strings that `engine` borrows */
     pws_slice *forwarder_fields;
     pws_scheme_field *scheme_fields;
-    pws_network *trusted;
+    pws_network *trusted, *admitted;
     Py_buffer log_memory; /* of the access log's lines; obj NULL: it has its own */
 } pws_settings;
 

@@ -140,7 +140,9 @@ def test_who_cannot_be_interrupted_is_killed(deploy, site, where):
             assert client.closed()
         late = int(server.wait_for(TOLD.format(where))[1])
         server.wait_for(rf"Stacks of process {late}:\n(.*\n)*.* in {where}$")
-        server.wait_for(rf"Worker \(pid:{late}\) was sent SIGKILL! \(timed out\)$", 6 * DEADLINE_S)
+        server.wait_for(
+            rf"Worker \(pid:{late}\) was sent SIGKILL! \(timed out\)$", 6 * DEADLINE_S
+        )
         assert server.get().status == 200
     log = (site / "access.log").read_text()
     assert f'"GET /{where} HTTP/1.1" 504' in log
