@@ -164,10 +164,10 @@ def _one_run(
         check(server.port, workload)
         with idle_connections(server, workload.idle):
             load.run(server, machine, WARM_UP_SECONDS)
-            return _window(server, machine, number, seconds)
+            return window(server, machine, number, seconds)
 
 
-def _window(server: Server, machine: Machine, number: int, seconds: float) -> Sample:
+def window(server: Server, machine: Machine, number: int, seconds: float) -> Sample:
     """Load the server; what it used in that time, by what wrk got for it."""
     ticks, cpu, began = _Ticks.now(machine), server.cpu_ns(), time.monotonic_ns()
     counts = load.run(server, machine, seconds)
