@@ -152,6 +152,10 @@ pws_http1_parse(pws_head *parser, const pws_rules *rules, pws_request *req, char
                 uint32_t len)
 {
     req->base = base;
+    /* A packet of uwsgi has no line whose end could be waited for. */
+    if (parser->seen == 0 && len > 0 && base[0] == '\0') {
+        return pws_refuse(req, 400, "uwsgi spoken to an HTTP socket");
+    }
     while (parser->stage != PWS_HEAD_DONE) {
         uint32_t from = parser->seen;
         const char *lf = from < len ? memchr(base + from, '\n', len - from) : NULL;

@@ -185,6 +185,20 @@ TEST(malformed_request_lines_are_refused)
     CHECK_HEADS(cases, &rules, false);
 }
 
+TEST(uwsgi_is_told_that_this_is_http)
+{
+    static const char why[] = "uwsgi spoken to an HTTP socket";
+    static const head_case cases[] = {
+        HEAD_CASE("\0", 400, why),
+        HEAD_CASE("\0\x12\0\0\x0e\0REQUEST_METHOD\0\0", 400, why),
+        HEAD_CASE("\0\n\r\n", 400, why),
+        HEAD_CASE("\r\n\0 / HTTP/1.1\r\n", 400, "malformed method"),
+    };
+    pws_rules rules = feed_rules();
+
+    CHECK_HEADS(cases, &rules, false);
+}
+
 TEST(malformed_fields_are_refused)
 {
     static const char name[] = "malformed header field name";
