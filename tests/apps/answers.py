@@ -154,6 +154,11 @@ def many_fields(environ, start_response):
     return [b"body"]
 
 
+def large_head(environ, start_response):
+    start_response("200 OK", [TEXT, *[(f"X-Field-{n}", "v" * 1000) for n in range(8)]])
+    return [b"body"]
+
+
 def cookies(environ, start_response):
     start_response("200 OK", [TEXT, ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
     return [b"body"]

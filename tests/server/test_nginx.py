@@ -239,6 +239,16 @@ def test_a_body_that_the_app_does_not_read_does_no_harm(site):
             assert plain.post("/", data=b"x" * 3_000_000).status_code == 200
 
 
+@pytest.mark.parametrize("way", WAYS[1:], indirect=True)
+def test_a_response_that_breaks_off_is_not_taken_for_a_whole_one(site):
+    """Over TCP; a Unix socket knows no reset, and uwsgi no other sign."""
+    broken = requests.exceptions.ChunkedEncodingError
+    with site("failing") as plain:
+        with pytest.raises(broken):
+            plain.get("/after_a_piece")
+        assert plain.get("/").status_code == 200
+
+
 def test_a_client_that_disappears_hurts_nobody(site):
     with site("answers:large_generator") as plain:
         for _ in range(5):
@@ -310,6 +320,21 @@ def test_an_app_is_mounted_below_a_path(short_path, session):
     assert [env["SCRIPT_NAME"] for env in got] == ["/app"] * 3
     assert [env["PATH_INFO"] for env in got] == ["/x y", "", "/application"]
     assert got[0]["REQUEST_URI"] == "/app/x%20y?q"
+
+
+def test_a_large_head_needs_what_the_docs_say(short_path, session):
+    site = nginx.documented(WAYS[0])
+    advice = re.search(r"`(uwsgi_buffer_size [^`]+)`", nginx.DOCS.read_text())[1]
+    with uwsgi_site(short_path, "answers:large_head") as server:
+        with nginx.running(site, short_path / "nginx", changed(short_path)) as front:
+            assert session.get(front.url, timeout=LONG_S).status_code == 502
+            assert "upstream sent too big header" in front.errors
+        server.wait_for("nginx makes a 502 of it when its uwsgi_buffer_size")
+        more = changed(short_path) | {
+            "include uwsgi_params;": f"include uwsgi_params; {advice}"
+        }
+        with nginx.running(site, short_path / "nginx2", more) as front:
+            assert session.get(front.url, timeout=LONG_S).status_code == 200
 
 
 def test_a_mount_without_the_modifier_keeps_the_path(short_path, session):

@@ -479,8 +479,9 @@ def test_http_and_uwsgi_are_spoken_side_by_side(serve):
             client.send(uwsgi.request())
             assert client.response().status == 200
         with server.connect(http) as client:
-            client.send(uwsgi.request() + b"\n")
+            client.send(uwsgi.request())
             assert client.response().status == 400
+        server.wait_for("uwsgi spoken to an HTTP socket")
 
 
 def test_uwsgi_is_spoken_over_ipv6(serve):
