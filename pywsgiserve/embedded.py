@@ -19,6 +19,7 @@ from pywsgiserve.server import (
     log_exception,
     native,
     only_for_masters,
+    warn_of_idle_settings,
 )
 
 # A process has one error log: it is left alone unless one of these is set.
@@ -78,6 +79,7 @@ class Server:
         with contextlib.ExitStack() as opened:
             if any(is_set(name, getattr(config, name)) for name in ERROR_LOG):
                 logs.open(config)
+            warn_of_idle_settings(config)
             access_log = logs.AccessLog(config)
             opened.callback(access_log.close)
             self._core = bound(native(config, access_log.fd))

@@ -22,7 +22,14 @@ from pywsgiserve.config import Config
 from pywsgiserve.hooks import Application, Listener, Log, Pidfile, Worker
 from pywsgiserve.inheritance import Inheritance, take
 from pywsgiserve.mold import Mold
-from pywsgiserve.server import App, Owner, describe, log_exception, native
+from pywsgiserve.server import (
+    App,
+    Owner,
+    describe,
+    log_exception,
+    native,
+    warn_of_idle_settings,
+)
 from pywsgiserve.worker import Life
 
 PROGRAM = "pywsgiserve"
@@ -147,8 +154,9 @@ def pid_file(path: str) -> _core.Pidfile:
 
 
 def listeners(
-    generation: Generation, inherited: Sequence[tuple[int, bytes | None, int, int]]
+    generation: Generation, inherited: Sequence[tuple[int, bytes | None, int, int, str]]
 ) -> _core.Listeners:
+    warn_of_idle_settings(generation.config)
     try:
         settings = native(generation.config, -1, owner=generation.owner)
         return _core.Listeners(settings, inherited)
@@ -300,7 +308,9 @@ class Arbiter:
         self.address = sockets.addresses
         self.LISTENERS = [
             Listener(describe(*shown), functools.partial(fileno, sockets, place))
-            for place, shown in enumerate(zip(self.address, sockets.protocols))
+            for place, shown in enumerate(
+                zip(self.address, sockets.protocols, strict=True)
+            )
         ]
         if self.inheritance.sockets:
             self.inheritance.say(self.cfg, self.address)

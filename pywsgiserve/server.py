@@ -126,6 +126,17 @@ def socket_owner(config: Config, owner: Owner | None) -> tuple[int, int]:
     )
 
 
+def warn_of_idle_settings(config: Config) -> None:
+    """Say which settings of Unix sockets were made though we make none."""
+    http, uwsgi = binds(config)
+    if not any(address.startswith("unix:") for address in http + uwsgi):
+        for name in ("socket_mode", "socket_user", "socket_group"):
+            if is_set(name, getattr(config, name)):
+                logs.line(
+                    "WARNING", f"{name}: no Unix socket is made, it has no effect"
+                )
+
+
 def native(
     config: Config,
     access_log_fd: int,
@@ -400,6 +411,7 @@ def serve_here(app: App, config: Config) -> None:
     """Bind, serve until a signal says otherwise, close."""
     left = inheritance.take()
     logs.open(config)
+    warn_of_idle_settings(config)
     access_log = logs.AccessLog(config)
     worker = Worker(1, config, Log(logs.line))
     worker.pid = os.getpid()

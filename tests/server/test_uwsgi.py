@@ -521,6 +521,12 @@ def test_the_rights_of_a_socket_file_can_be_chosen(serve, short_path):
             assert client.get().status == 200
 
 
+def test_rights_without_a_socket_file_are_named(serve):
+    with serve("hello", socket_mode=0o600) as server:
+        server.wait_for("socket_mode: no Unix socket is made, it has no effect")
+        assert "socket_user" not in server.stderr
+
+
 # The log
 
 
