@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "py/open_listeners.h"
 
 static void
 let_go(void *context)

@@ -9,6 +9,8 @@
 
 #include "py/module.h"
 
+#include <string.h>
+
 #include "engine/listener.h"
 
 extern PyType_Spec pws_listeners_spec;
@@ -23,9 +25,13 @@ typedef struct {
     pws_listener_options options;
 } pws_listeners;
 
-/* Have sockets for so many slots. Returns 0, or -1 with a sentence in `why` and as many
- * slots as could be had. */
-int pws_listeners_open(pws_listeners *self, unsigned slots, char *why, size_t why_room);
+/* Whether they listen at the same address, in different slots. */
+static inline bool
+pws_listeners_same(const pws_listener *a, const pws_listener *b)
+{
+    return a->address.len == b->address.len &&
+           memcmp(&a->address.sa, &b->address.sa, a->address.len) == 0;
+}
 
 /* The descriptors of a slot, in their order, or only those that are its own. `fds` has
  * room for self->addresses. Returns how many. */

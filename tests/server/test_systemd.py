@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import uwsgi_client as uwsgi
 from tests.client import DEADLINE_S, SANITIZED
 from tests.process import (
     LISTENING,
@@ -327,6 +328,19 @@ def test_sockets_are_taken_with_their_names(place):
             with server.connect(address) as client:
                 assert client.get().status == 200
     assert (place / "one").exists()  # It is systemd's.
+
+
+def test_a_socket_named_uwsgi_is_for_that(place):
+    fds = ["unix:front", "127.0.0.1:0"]
+    with activated(place, fds=fds, names="uwsgi:web") as server:
+        where = server.wait_for(r"Listening at: (\S+) ")[1]
+        assert where.startswith("uwsgi://unix:")
+        with server.connect(f"unix:{place}/front") as client:
+            client.send(uwsgi.request())
+
+            assert client.response().status == 200
+        with server.connect(where.split(",")[1]) as client:
+            assert client.get().status == 200
 
 
 def test_bind_is_not_used_then_and_that_is_said(place):

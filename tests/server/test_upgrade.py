@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import uwsgi_client as uwsgi
 from tests.client import Malformed, Truncated
 from tests.process import (
     DISASTERS,
@@ -156,11 +157,31 @@ class Inheriting(Deployed):
         super()._start(module, cwd, env, self._fds, prefix)
 
 
+def has(path, text):
+    """Whether a file that others move is there, and says that."""
+    try:
+        return path.read_text() == text
+    except FileNotFoundError:
+        return False
+
+
 def listening(*binds):
     return [word for bind in binds for word in ("-b", bind)]
 
 
 # The whole of it
+
+
+def test_a_new_master_speaks_at_each_socket_what_the_old_one_did(deploy, place):
+    words = ("--uwsgi-socket", "unix:front", *listening("127.0.0.1:0"))
+    with deploy(*words, killed=True) as server, Dance(server) as dance:
+        dance.usr2()
+        dance.end(server.pid)
+
+        assert server.get().status == 200
+        with server.connect(f"unix:{place}/front") as client:
+            client.send(uwsgi.request())
+            assert client.response().status == 200
 
 
 @pytest.mark.parametrize(
@@ -180,7 +201,7 @@ def test_a_new_master_takes_over_under_load(deploy, place, words):
 
             dance.end(server.pid)
             dance.promoted(new)
-            wait_until(lambda: (place / "pid").read_text() == f"{new}\n")
+            wait_until(lambda: has(place / "pid", f"{new}\n"))
             wait_until(lambda: title(new) == "pywsgiserve: master [main:app]")
             tcp.goes_on()
             unix.goes_on()
@@ -244,7 +265,7 @@ def test_the_old_master_may_end_in_any_way(deploy, place, signum):
         new = dance.usr2()
         dance.end(server.pid, signum)
         dance.promoted(new)
-        wait_until(lambda: (place / "pid").read_text() == f"{new}\n")
+        wait_until(lambda: has(place / "pid", f"{new}\n"))
         assert server.get().status == 200
         with server.connect("unix:" + str(place / "socket")) as client:
             assert client.get().status == 200
