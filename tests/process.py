@@ -299,6 +299,14 @@ def parent_of(pid: int) -> int:
     return int(ppid) if state not in "ZX" else 0
 
 
+def content(path: Path) -> bytes:
+    """Of a file that may be gone or moved at any moment; nothing then."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def children(pid: int) -> set[int]:
     """The living children of a process."""
     pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())

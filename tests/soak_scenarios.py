@@ -17,7 +17,7 @@ from tests.client import SANITIZED
 from tests.holders import queued_at
 from tests.load import Load
 from tests.load_terms import STYLES, Style
-from tests.process import wait_for_end
+from tests.process import content, wait_for_end
 from tests.soak_site import VARIANTS, NotReached, Site, Variant
 
 BACKLOG = 8
@@ -248,7 +248,7 @@ def upgrade(site: Site, count: int) -> None:
             site.until(lambda gone=gone: wait_for_end(gone, 0), "the end of a master")
             site.server.pid = stays
             site.until(
-                lambda stays=stays: pidfile.read_text().strip() == str(stays),
+                lambda stays=stays: content(pidfile).strip() == str(stays).encode(),
                 "its pidfile",
             )
             site.served()

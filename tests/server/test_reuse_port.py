@@ -292,12 +292,8 @@ def test_it_says_when_there_is_nothing_to_have_a_socket_each_of(place):
 
 def test_sockets_that_cannot_be_had_end_the_start(place):
     """A worker without a socket would be one for nothing."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (60, before[1]))
-    try:
-        server = Deployed("main:app", "-w", "100", "--reuse-port", cwd=place)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    prefix = ("prlimit", "--nofile=60")
+    server = Deployed("main:app", "-w", "100", "--reuse-port", cwd=place, prefix=prefix)
     assert server.wait() == 1
     server.finish(killed=True)
     said = "Error: reuse_port: 100 workers need a socket each: .*Too many open files"
@@ -407,7 +403,8 @@ def test_a_worker_that_can_take_no_more_sockets_is_succeeded(share):
         wait_for_one_each(server, 2)
         sets = all_polled(server)
         for pid in server.workers():
-            most = 1 + max(map(int, os.listdir(f"/proc/{pid}/fd")))
+            used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+            most = min(set(range(len(used) + 1)) - used)  # The next one would have it.
             limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, limits[1]))
         server.process.send_signal(signal.SIGTTOU)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import LISTENING, START_S, WORKERS, Deployed, wait_until
+from tests.process import LISTENING, START_S, WORKERS, Deployed, content, wait_until
 from tests.server.test_deployment import Daemon, ask
 from tests.server.test_master import Load
 
@@ -21,8 +21,8 @@ def workers_of(pid):
     """The workers of a master that is not our child."""
     found = set()
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found |= set(map(int, (task / "children").read_text().split()))
-    return {p for p in found if b"worker" in Path(f"/proc/{p}/cmdline").read_bytes()}
+        found |= set(map(int, content(task / "children").split()))
+    return {p for p in found if b"worker" in content(Path(f"/proc/{p}/cmdline"))}
 
 
 # A second signal
@@ -149,7 +149,7 @@ def test_workers_that_die_in_a_delay_are_replaced(deploy, preload):
 
 
 def is_worker(pid):
-    return b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"worker" in content(Path(f"/proc/{pid}/cmdline"))
 
 
 @chooses

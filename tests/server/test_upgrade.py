@@ -22,6 +22,7 @@ from tests.process import (
     STOP_S,
     WORKERS,
     Deployed,
+    content,
     environment,
     parent_of,
     wait_for_end,
@@ -157,14 +158,6 @@ class Inheriting(Deployed):
         super()._start(module, cwd, env, self._fds, prefix)
 
 
-def has(path, text):
-    """Whether a file that others move is there, and says that."""
-    try:
-        return path.read_text() == text
-    except FileNotFoundError:
-        return False
-
-
 def listening(*binds):
     return [word for bind in binds for word in ("-b", bind)]
 
@@ -201,7 +194,7 @@ def test_a_new_master_takes_over_under_load(deploy, place, words):
 
             dance.end(server.pid)
             dance.promoted(new)
-            wait_until(lambda: has(place / "pid", f"{new}\n"))
+            wait_until(lambda: content(place / "pid").decode() == f"{new}\n")
             wait_until(lambda: title(new) == "pywsgiserve: master [main:app]")
             tcp.goes_on()
             unix.goes_on()
@@ -265,7 +258,7 @@ def test_the_old_master_may_end_in_any_way(deploy, place, signum):
         new = dance.usr2()
         dance.end(server.pid, signum)
         dance.promoted(new)
-        wait_until(lambda: has(place / "pid", f"{new}\n"))
+        wait_until(lambda: content(place / "pid").decode() == f"{new}\n")
         assert server.get().status == 200
         with server.connect("unix:" + str(place / "socket")) as client:
             assert client.get().status == 200
