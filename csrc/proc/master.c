@@ -226,12 +226,24 @@ pws_master_settle(pws_master *m, bool keep)
     pws_systemd_settled(&m->systemd, true);
 }
 
+/* Whether some of the first workers serve and others boot: these are proven first, or a
+ * reload that fails would end them all. */
+static bool
+is_half_started(const pws_master *m)
+{
+    return m->phase == PWS_MASTER_STARTING && pws_workers_count(&m->workers).tried > 0;
+}
+
 static void
 reload(pws_master *m)
 {
     const pws_master_settings before = m->settings; /* a hook may resize */
     pws_master_settings settings = before;
 
+    if (is_half_started(m)) {
+        m->asked_reload = true;
+        return;
+    }
     pws_master_say(m, PWS_LOG_INFO, "Hang up: Master");
     if (m->phase == PWS_MASTER_DRAINING || m->phase == PWS_MASTER_STOPPING) {
         return;
@@ -320,6 +332,9 @@ sleep_ms(const pws_master *m)
 
     if (m->phase == PWS_MASTER_DRAINING) {
         due_ms = earlier(due_ms, m->drain_end_ms);
+    }
+    if (m->asked_reload && m->phase != PWS_MASTER_STARTING) {
+        return 0;
     }
     if (due_ms == PWS_NEVER) {
         return -1;

@@ -733,6 +733,35 @@ def test_a_reload_during_the_start_is_forgotten_when_it_has_started(deploy, plac
         assert server.get().status == 200
 
 
+FIRST_ALONE = """
+import os, time
+try:
+    os.mkdir("first")
+except FileExistsError:
+    os.mkdir("second")
+    while not os.path.exists("gate"):
+        time.sleep(0.01)
+"""
+
+
+def test_a_reload_waits_for_a_start_of_which_some_workers_serve(deploy, place):
+    """One that fails would end those that are the only ones there are."""
+    text = (place / "main.py").read_text()
+    (place / "main.py").write_text(FIRST_ALONE + text)
+    with deploy(workers=2, ready=False) as server:
+        server.wait_until_listening()
+        wait_until((place / "second").exists)
+        assert server.get().status == 200
+        rewrite(place / "main.py", BROKEN)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("Handling signal: hup")
+        (place / "gate").touch()
+        server.wait_until_ready(2)
+        server.wait_for("Reload failed")
+
+        assert server.get().status == 200
+
+
 @pytest.mark.parametrize("preload", [(), ("--preload",)])
 def test_why_an_app_cannot_be_loaded_is_in_a_log_that_is_a_file(deploy, place, preload):
     log = place / "error.log"
