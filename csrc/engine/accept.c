@@ -224,6 +224,9 @@ void
 pws_accept_suspend(pws_engine *e)
 {
     e->suspended = true;
+    if (e->accepting) {
+        e->accept_again_ms = e->clock.now_ms; /* what goes on then is no pause */
+    }
     e->accepting = false;
     for (unsigned i = 0; i < e->listener_count; i++) {
         pws_listener *l = &e->listeners[i];

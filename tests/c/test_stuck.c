@@ -222,6 +222,57 @@ TEST(connections_are_left_to_others_while_the_app_is_stuck)
     finish();
 }
 
+/* A listener that is put back is served as before, be there room or not. */
+TEST(a_full_engine_takes_new_clients_after_the_app_was_stuck)
+{
+    pws_exchange *x;
+
+    rig_prepare(&r);
+    r.config.worker_connections = 1;
+    start();
+    x = get_stuck();
+    AWAIT_RELIEF();
+    leave();
+    rig_reply(x, "late");
+    CHECK_EQ(peer_response(&p), 200);
+    UNTIL(&r, rig_in_state(&r, PWS_CONN_IDLE));
+    rig_conn(&r)->since_ms -= 5000; /* it can give way */
+    peer_connect(&other, &r, 0);
+    peer_send(&other, request("GET", "/new", ""));
+    UNTIL(&r, r.engine.accepted == 2);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&other), 200);
+    peer_close(&p);
+    peer_close(&other);
+    finish();
+}
+
+TEST(accepting_that_has_failed_before_goes_on_after_the_app_was_stuck)
+{
+    pws_exchange *x;
+
+    rig_prepare(&r);
+    start();
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/stuck", ""));
+    x = rig_request(&r);
+    r.engine.accept_failing = true; /* the last one; its pause is over */
+    CHECK(r.engine.accepting);
+    enter(x);
+    AWAIT_RELIEF();
+    leave();
+    rig_reply(x, "late");
+    peer_connect(&other, &r, 0);
+    peer_send(&other, request("GET", "/new", ""));
+    UNTIL(&r, r.engine.accepted == 2);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&other), 200);
+    CHECK_EQ(peer_response(&p), 200);
+    peer_close(&p);
+    peer_close(&other);
+    finish();
+}
+
 TEST(a_request_that_takes_too_long_is_answered_with_504)
 {
     const char *why = "";
