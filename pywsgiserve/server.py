@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import signal
@@ -217,19 +218,6 @@ running: list[_core.Server] = []
 paused: list[list[_core.Server]] = []
 
 
-def pause_before_fork() -> None:
-    """A child is to find the servers as they are between two things that they do."""
-    now = list(running)
-    for server in now:
-        server.pause_relief()
-    paused.append(now)
-
-
-def resume_in_parent() -> None:
-    for server in paused.pop():
-        server.resume_relief()
-
-
 def abandon_in_child() -> None:
     paused.clear()
     for server in running:
@@ -240,9 +228,11 @@ def abandon_in_child() -> None:
             signal.signal(signum, signal.SIG_DFL)
 
 
+# A child is to find the servers as they are between two things that they do. Partial
+# objects of C functions, since a handler of the app may raise in any line of Python.
 os.register_at_fork(
-    before=pause_before_fork,
-    after_in_parent=resume_in_parent,
+    before=functools.partial(_core.pause_for_fork, running, paused),
+    after_in_parent=functools.partial(_core.resume_after_fork, paused),
     after_in_child=abandon_in_child,
 )
 

@@ -239,6 +239,64 @@ check_address(PyObject *Py_UNUSED(module), PyObject *object)
     return PyUnicode_DecodeFSDefault(pws_address_format(&address, room, sizeof(room)));
 }
 
+/* Returns 0, or -1 with an exception. */
+static int
+call_each(PyObject *objects, const char *method)
+{
+    int rc = 0;
+
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(objects) && rc == 0; i++) {
+        PyObject *none = PyObject_CallMethod(PyList_GET_ITEM(objects, i), method, NULL);
+
+        rc = none != NULL ? 0 : -1;
+        Py_XDECREF(none);
+    }
+    return rc;
+}
+
+/* The two ends of a fork are each one call of C: between lines of Python a handler of a
+ * signal might raise, and leave one end undone. */
+static PyObject *
+pause_for_fork(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *servers, *paused, *now;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "O!O!:pause_for_fork", &PyList_Type, &servers,
+                          &PyList_Type, &paused)) {
+        return NULL;
+    }
+    now = PyList_GetSlice(servers, 0, PyList_GET_SIZE(servers));
+    if (now == NULL || PyList_Append(paused, now) < 0) {
+        Py_XDECREF(now);
+        return NULL;
+    }
+    rc = call_each(now, "pause_relief");
+    Py_DECREF(now);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+resume_after_fork(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *paused, *last;
+    Py_ssize_t n;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "O!:resume_after_fork", &PyList_Type, &paused)) {
+        return NULL;
+    }
+    n = PyList_GET_SIZE(paused);
+    if (n == 0) {
+        Py_RETURN_NONE; /* there was no memory to note them */
+    }
+    last = Py_NewRef(PyList_GET_ITEM(paused, n - 1));
+    rc = PyList_SetSlice(paused, n - 1, n, NULL) < 0 ? -1
+                                                     : call_each(last, "resume_relief");
+    Py_DECREF(last);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 PyMethodDef pws_process_methods[] = {
     {"daemonize", daemonize, METH_NOARGS,
      "daemonize(): go on in the background. In the daemon (None, FD): its exit code, a "
@@ -252,6 +310,12 @@ PyMethodDef pws_process_methods[] = {
     {"check_address", check_address, METH_O,
      "check_address(text): the address as Listeners shows it; ValueError, unless a "
      "socket could be bound to that."},
+    {"pause_for_fork", pause_for_fork, METH_VARARGS,
+     "pause_for_fork(servers, paused): before a fork, pause them, and append their "
+     "list "
+     "to `paused`."},
+    {"resume_after_fork", resume_after_fork, METH_VARARGS,
+     "resume_after_fork(paused): in the parent, let the last of these lists go on."},
     {"set_title", set_title, METH_VARARGS,
      "set_title(name, text): what the process list shows."},
     {NULL, NULL, 0, NULL},

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself"
 
 # Some ways to be stuck. A path with a query says in that named pipe that it is.
 APP = """
-import ctypes, os, time
+import ctypes, os, random, signal, time
 
 def lock_up(library):
     mutex = ctypes.create_string_buffer(64)
@@ -44,6 +44,26 @@ def once():
         time.sleep(600)
     except SystemExit:
         pass
+
+class Late(Exception):
+    pass
+
+def interrupt(signum, frame):
+    raise Late
+
+def forks():
+    signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    while interrupted < 25:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 6e-4))
+            if os.fork() == 0:
+                os._exit(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Late:
+            interrupted += 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 def begun():
     yield b"begun"
@@ -226,6 +246,20 @@ def test_what_clients_do_not_send_is_still_timed_while_an_app_is_stuck(
     deploy, site, pipe
 ):
     with deploy("--header-timeout", "1") as server:
+        with server.connect() as silent, server.connect() as client:
+            silent.send(b"GET / HT")
+            ask(client, f"/held?{pipe}")
+
+            assert silent.response().status == 408
+            pipe.write("at last")
+            assert client.response().body == b"at last"
+
+
+def test_forks_that_the_app_interrupts_leave_the_relief_at_work(deploy, site, pipe):
+    with deploy("--header-timeout", "1") as server:
+        with server.connect() as client:
+            ask(client, "/forks")
+            assert client.response().status == 200
         with server.connect() as silent, server.connect() as client:
             silent.send(b"GET / HT")
             ask(client, f"/held?{pipe}")
