@@ -254,6 +254,21 @@ relieve(pws_relief *relief, uint32_t turn)
     (void)atomic_compare_exchange_strong(&relief->word, &word, PWS_RELIEF_LOOKS);
 }
 
+void
+pws_relief_catch_up(pws_relief *relief)
+{
+    pws_engine *e = relief->engine;
+
+    if (e->queued < 2 || pws_clock_now_ms() - e->clock.now_ms < STUCK_MS) {
+        return;
+    }
+    pws_accept_suspend(e);
+    if (pws_engine_relieve(e, 0) == 0) {
+        relief->woken = relief->woken || e->poller.woken;
+    }
+    pws_accept_resume(e);
+}
+
 static bool
 is_time(const pws_relief *relief, int64_t now_ms)
 {

@@ -72,6 +72,11 @@ int pws_relief_start(pws_relief *relief, pws_engine *e);
 /* End it, if it runs, and wait for its end. Call it without the lease. */
 void pws_relief_end(pws_relief *relief);
 
+/* Under the lease, before the next request: while several are queued the executor takes
+ * no turns of the engine between quick calls, and no call is long enough to be
+ * relieved. When the last turn is as long ago as that, take one in the same way. */
+void pws_relief_catch_up(pws_relief *relief);
+
 /* Before a fork: wait until it does nothing, and keep it so; afterwards, in the parent:
  * let it go on. Forks of several threads may overlap. The first is to be called without
  * the lease, from a thread that does not poll. */

@@ -381,6 +381,7 @@ serve(pws_lane *lane)
             pws_lease_drop(&e->lease);
             break;
         }
+        pws_relief_catch_up(&e->relief);
         x = pws_engine_next(e);
         if (x == NULL && should_end(e, orders)) {
             pws_lease_drop(&e->lease); /* what was handed back was the last one */

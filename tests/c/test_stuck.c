@@ -196,6 +196,45 @@ TEST(a_head_that_does_not_come_is_answered_while_the_app_is_stuck)
     finish();
 }
 
+/* Quick calls for a long queue: none of them is relieved, and nobody polls. */
+TEST(a_long_queue_lets_others_move_between_its_requests)
+{
+    peer third;
+    pws_exchange *x;
+
+    rig_prepare(&r);
+    start();
+    peer_connect(&other, &r, 0);
+    peer_send(&other, "GET / HT");
+    UNTIL(&r, rig_in_state(&r, PWS_CONN_HEAD));
+    peer_connect(&p, &r, 0);
+    peer_connect(&third, &r, 0);
+    peer_send(&p, request("GET", "/1", ""));
+    peer_send(&third, request("GET", "/2", ""));
+    UNTIL(&r, r.engine.queued == 2);
+    send_text(&other, "TP/1.1\r\nHost: x\r\n\r\n");
+    r.engine.clock.now_ms = pws_clock_now_ms() + 60000;
+    pws_relief_catch_up(&r.engine.relief);
+    CHECK_EQ(r.engine.queued, 2); /* a turn has just been */
+    r.engine.clock.now_ms = pws_clock_now_ms() - 200;
+    AWAIT((pws_relief_catch_up(&r.engine.relief), r.engine.queued == 3));
+    CHECK(r.engine.accepting);
+    r.engine.clock.now_ms = pws_clock_now_ms() - 200;
+    pws_poller_wake(&r.engine.poller);
+    pws_relief_catch_up(&r.engine.relief);
+    CHECK(pws_relief_take_woken(&r.engine.relief));
+    while ((x = pws_engine_next(&r.engine)) != NULL) {
+        rig_answer(x);
+    }
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK_EQ(peer_response(&third), 200);
+    CHECK_EQ(peer_response(&other), 200);
+    peer_close(&p);
+    peer_close(&third);
+    peer_close(&other);
+    finish();
+}
+
 TEST(connections_are_left_to_others_while_the_app_is_stuck)
 {
     pws_exchange *x;
