@@ -164,7 +164,7 @@ pws_hand_pause(pws_hand *hand, int64_t now_ms)
 
     if (since_ms != 0) { /* else another thread waits for the same client */
         atomic_store_explicit(&hand->spent_ms, now_ms - since_ms, RELAXED);
-        atomic_store_explicit(&hand->since_ms, 0, RELAXED);
+        atomic_store_explicit(&hand->since_ms, 0, memory_order_release);
     }
 }
 
@@ -181,7 +181,7 @@ pws_hand_resume(pws_hand *hand, int64_t now_ms)
 void
 pws_hand_end(pws_hand *hand)
 {
-    atomic_store_explicit(&hand->since_ms, 0, RELAXED);
+    atomic_store_explicit(&hand->since_ms, 0, memory_order_release);
 }
 
 /* Returns whether nobody wrote meanwhile. */
@@ -208,7 +208,7 @@ copy_text(const pws_hand *hand, pws_hand_view *view)
 bool
 pws_hand_look(const pws_hand *hand, int64_t now_ms, pws_hand_view *view)
 {
-    int64_t since_ms = atomic_load_explicit(&hand->since_ms, RELAXED);
+    int64_t since_ms = atomic_load_explicit(&hand->since_ms, memory_order_acquire);
 
     *view = (pws_hand_view){
         .took_ms = since_ms != 0 && now_ms > since_ms ? now_ms - since_ms : 0,
@@ -229,6 +229,6 @@ pws_hand_look(const pws_hand *hand, int64_t now_ms, pws_hand_view *view)
 bool
 pws_hand_is_at(const pws_hand *hand, uint64_t number)
 {
-    return atomic_load_explicit(&hand->since_ms, RELAXED) != 0 &&
+    return atomic_load_explicit(&hand->since_ms, memory_order_acquire) != 0 &&
            atomic_load_explicit(&hand->sequence, memory_order_acquire) == number;
 }

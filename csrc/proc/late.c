@@ -150,12 +150,17 @@ ask_for_stacks(pws_master *m, int64_t now_ms)
 
 /* The steps, in their order */
 
-/* "GET /path, 12.3 s" */
+/* "GET /path, 12.3 s"; one that is over, or waits for its client, has no clock. */
 static const char *
 describe(const pws_hand_view *view, uint64_t number, char text[PWS_HAND_TEXT + 64])
 {
     if (view->number != number) {
         return "a request that has ended since";
+    }
+    if (view->took_ms == 0) {
+        (void)snprintf(text, PWS_HAND_TEXT + 64, "%s, which the app has left since",
+                       view->text);
+        return text;
     }
     (void)snprintf(text, PWS_HAND_TEXT + 64, "%s, %.1f s", view->text,
                    (double)view->took_ms / 1000);

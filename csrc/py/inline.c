@@ -85,7 +85,7 @@ enter_app(const pws_lane *lane, pws_exchange *x)
     pws_relief_enter(&lane->engine->relief, x);
 }
 
-/* It has returned. */
+/* It has returned. The cell first: who sees it busy finds the request at the hand. */
 static void
 leave_app(const pws_lane *lane)
 {
@@ -93,8 +93,8 @@ leave_app(const pws_lane *lane)
 
     pws_relief_leave(&lane->engine->relief);
     if (cell != NULL) {
-        pws_hand_end(&cell->hands[0]);
         pws_cell_end(cell);
+        pws_hand_end(&cell->hands[0]);
     }
 }
 
@@ -106,8 +106,8 @@ pause_app(const pws_lane *lane)
 
     pws_relief_leave(&lane->engine->relief);
     if (cell != NULL) {
-        pws_hand_pause(&cell->hands[0], pws_clock_now_ms());
         pws_cell_end(cell);
+        pws_hand_pause(&cell->hands[0], pws_clock_now_ms());
     }
 }
 

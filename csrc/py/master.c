@@ -262,7 +262,6 @@ leave(PyObject *object, PyObject *Py_UNUSED(unused))
     }
     atomic_store(&m->cell->closed, true);
     atomic_store(&m->cell->leaving, true);
-    atomic_store(&m->cell->closed, true);
     pws_master_tell(m);
     Py_RETURN_NONE;
 }

@@ -337,3 +337,23 @@ TEST(an_answer_without_end_is_cut)
     CHECK_EQ(text.len, PWS_STACKS_MAX);
     pws_stacks_close(&stacks);
 }
+
+TEST(an_overdue_request_that_has_ended_is_told_of_and_interrupts_nobody)
+{
+    pws_worker *w;
+    pws_hand *hand;
+
+    start(0);
+    w = fork_worker(true);
+    hand = &pws_worker_cell(&m.workers, w)->hands[0];
+    atomic_store(&hand->overdue, begin_request(w));
+    pws_cell_end(pws_worker_cell(&m.workers, w));
+    pws_hand_end(hand);
+    pws_late_check(&m);
+    CHECK(has_said("GET /stuck, which the app has left since"));
+    pws_late_check(&m);
+    CHECK_EQ(w->late.stage, PWS_LATE_OVER);
+    CHECK_EQ(w->last_signal, 0);
+    (void)kill(w->pid, SIGKILL);
+    finish(w, SIGKILL);
+}
