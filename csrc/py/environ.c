@@ -273,7 +273,7 @@ set_target(pws_lane *lane, PyObject *env, const pws_request *req)
         Py_XDECREF(target);
         return -1;
     }
-    if (path.len == req->target.len && req->path.at == req->target.at &&
+    if (path.len > 0 && path.len == req->target.len && req->path.at == req->target.at &&
         !req->path_escaped) {
         rc = PyDict_SetItem(env, PWS_NAME(module, PATH_INFO), target);
     }

@@ -122,6 +122,19 @@ def test_a_path_is_made_of_the_target(ask):
     assert environ["QUERY_STRING"] == "c=d"
 
 
+@pytest.mark.parametrize("uri", [{}, {"REQUEST_URI": ""}])
+@pytest.mark.parametrize(
+    ("more", "target"),
+    [({"SCRIPT_NAME": "/app"}, "/app"), ({"QUERY_STRING": "c=d"}, "?c=d")],
+)
+def test_a_target_that_is_made_up_is_not_the_path(ask, uri, more, target):
+    data = uwsgi.packet({"REQUEST_METHOD": "GET", **uri, **more})
+    environ = environ_of(ask("environ", data))
+
+    assert environ["PATH_INFO"] == ""
+    assert environ["REQUEST_URI"] == target
+
+
 def test_a_rewritten_path_as_long_as_the_target_is_kept(ask):
     environ = environ_of(ask("environ", uwsgi.request("/abc", PATH_INFO="/xyz")))
 
