@@ -1,5 +1,6 @@
 #include "py/call.h"
 
+#include "base/escape.h"
 #include "base/log.h"
 #include "engine/io.h"
 #include "py/environ.h"
@@ -33,14 +34,21 @@ pws_call_log_exception(pws_lane *lane, const char *what)
 /* "GET /path", not longer than a line of a log should be. */
 #define NAME_ROOM 960
 
+/* A front end by uwsgi may have left the target out, and may have any bytes in it. */
 static const char *
 name_request(const pws_request *req, char name[NAME_ROOM])
 {
-    pws_slice method = pws_request_slice(req, req->method);
-    pws_slice target = pws_request_slice(req, req->target);
+    const pws_span whole[] = {req->target}, parts[] = {req->script_name, req->path};
+    const pws_span *spans = req->target.len > 0 ? whole : parts;
+    size_t count = req->target.len > 0 ? 1 : 2, n;
 
-    PyOS_snprintf(name, NAME_ROOM, "%.*s %.*s", method.len < 32 ? (int)method.len : 32,
-                  method.at, target.len < 900 ? (int)target.len : 900, target.at);
+    n = pws_escape(name, 32, pws_request_slice(req, req->method), 0);
+    name[n++] = ' ';
+    for (size_t i = 0; i < count; i++) {
+        n += pws_escape(name + n, NAME_ROOM - 1 - n, pws_request_slice(req, spans[i]),
+                        0);
+    }
+    name[n] = '\0';
     return name;
 }
 

@@ -384,6 +384,19 @@ def test_a_packet_that_is_none_is_refused_and_logged(serve, data, status, reason
         server.wait_for(rf"Invalid request from ip=127\.0\.0\.1: {re.escape(reason)}")
 
 
+def test_nothing_forges_a_line_of_the_error_log(serve):
+    forged = "/x\n[2026-01-31 12:00:00 +0000] [1] [INFO] forged\0\x1b[2J"
+    with serve("failing", protocol="uwsgi") as server:
+        for uri in ("/at_once", "/after_a_piece"):
+            with server.connect() as client:
+                client.send(uwsgi.request(forged, PATH_INFO=uri))
+                client.gone()
+        server.wait_for(
+            r"Error handling request GET /x\\x0a\[2026.*forged\\x00\\x1b\[2J"
+        )
+    assert "\n[2026-01-31" not in server.stderr
+
+
 @pytest.mark.parametrize(("count", "status"), [(1000, 200), (1001, 431)])
 def test_a_thousand_variables_are_taken(ask, count, status):
     names = {f"HTTP_N{n}": "" for n in range(count - 1)}
