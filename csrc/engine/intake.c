@@ -179,6 +179,9 @@ pws_intake_head(pws_exchange *x)
             return pws_refuse(&x->request, 431, "no memory for a head of this size");
         }
         n = receive(x, x->in + x->in_end, x->in_room - x->in_end);
+        if (n == 0 && x->in_end > x->in_start && is_uwsgi(x)) {
+            return pws_refuse(&x->request, 400, "the packet is shorter than announced");
+        }
         if (n <= 0) {
             return without_bytes(n);
         }

@@ -397,6 +397,16 @@ def test_nothing_forges_a_line_of_the_error_log(serve):
     assert "\n[2026-01-31" not in server.stderr
 
 
+@pytest.mark.parametrize("length", [1, 4, 20])
+def test_a_packet_that_ends_early_is_a_400(serve, length):
+    with serve("hello", protocol="uwsgi") as server, server.connect() as client:
+        client.send(uwsgi.request()[:length])
+        client.half_close()
+
+        assert client.response().status == 400
+        server.wait_for(r"Invalid request from ip=127\.0\.0\.1: the packet is shorter")
+
+
 @pytest.mark.parametrize(("count", "status"), [(1000, 200), (1001, 431)])
 def test_a_thousand_variables_are_taken(ask, count, status):
     names = {f"HTTP_N{n}": "" for n in range(count - 1)}
