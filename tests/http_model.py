@@ -99,7 +99,7 @@ def valid_authority(text: bytes) -> bool:
 
 def lines(data: bytes, rules: Rules) -> Iterator[tuple[bytes, int]]:
     """Each line with the offset behind it; ends (MORE) or raises as the limits say."""
-    if data[:1] == b"\0":  # A packet of uwsgi, which has no lines.
+    if data[:1] in (b"\0", b"\x1e"):  # A packet of uwsgi, which has no lines.
         raise Refused(400)
     at, first = 0, True
     while True:

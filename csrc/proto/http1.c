@@ -152,8 +152,9 @@ pws_http1_parse(pws_head *parser, const pws_rules *rules, pws_request *req, char
                 uint32_t len)
 {
     req->base = base;
-    /* A packet of uwsgi has no line whose end could be waited for. */
-    if (parser->seen == 0 && len > 0 && base[0] == '\0') {
+    /* A packet of uwsgi (modifier1 0 or 30) has no line whose end could be waited for.
+     */
+    if (parser->seen == 0 && len > 0 && (base[0] == '\0' || base[0] == 30)) {
         return pws_refuse(req, 400, "uwsgi spoken to an HTTP socket");
     }
     while (parser->stage != PWS_HEAD_DONE) {
