@@ -6,6 +6,7 @@ All take attributes of the hook's own: a start time on the request, say.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import time
@@ -15,6 +16,9 @@ from typing import Any
 
 from pywsgiserve.checks import accepts
 from pywsgiserve.config import Config
+
+# By uwsgi, beside the names without HTTP_.
+SAID_TWICE = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
 
 LogWriter = Callable[[str, str], None]
 
@@ -190,12 +194,17 @@ class Request:
 
     @property
     def version(self) -> tuple[int, int]:
-        return (1, int(self._environ["SERVER_PROTOCOL"][-1]))
+        """The client's, so behind nginx also 2.0; 1.0 where that says nothing."""
+        text = self._environ["SERVER_PROTOCOL"]
+        match = re.fullmatch(r"HTTP/([0-9])(?:\.([0-9]))?", text)
+        return (1, 0) if match is None else (int(match[1]), int(match[2] or 0))
 
     @property
     def remote_addr(self) -> tuple[str, int] | str:
         host = self._environ.get("REMOTE_ADDR", "")
-        return (host, int(self._environ.get("REMOTE_PORT") or 0)) if host else ""
+        port = self._environ.get("REMOTE_PORT", "")
+        number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+        return (host, number) if host else ""
 
     peer_addr = remote_addr
 
@@ -209,7 +218,7 @@ class Request:
         for name, value in self._environ.items():
             if name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
                 found.append((name.replace("_", "-"), value))
-            elif name.startswith("HTTP_"):
+            elif name.startswith("HTTP_") and name not in SAID_TWICE:
                 found.append((name[5:].replace("_", "-"), value))
         return found
 
