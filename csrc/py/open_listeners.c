@@ -96,6 +96,26 @@ typedef struct {
 
 #define GROUP_COUNT 2
 
+/* Whether another protocol is spoken at the last one's address: it may be the same
+ * inherited socket, or SO_REUSEPORT has the kernel choose for each connection. */
+static bool
+is_spoken_otherwise(pws_listeners *self)
+{
+    pws_listener *last = &self->items[self->count - 1];
+
+    for (unsigned i = 0; i < self->count - 1; i++) {
+        const pws_listener *l = &self->items[i];
+
+        if (l->protocol != last->protocol && pws_listeners_same(l, last)) {
+            if (l->fd == last->fd) {
+                last->fd = -1; /* the other one closes it */
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
 static int
 open_one(pws_listeners *self, const group *g, PyObject *bind)
 {
@@ -120,6 +140,10 @@ open_one(pws_listeners *self, const group *g, PyObject *bind)
     }
     listener->protocol = g->protocol;
     place_newest(self);
+    if (is_spoken_otherwise(self)) {
+        PyErr_Format(PyExc_ValueError, "%s: '%s': HTTP is spoken there", g->name, text);
+        return -1;
+    }
     if (self->options.reuse_port && address.inherited_fd >= 0 &&
         !pws_listener_is_unix(listener) && listener->slot == PWS_EVERY_SLOT) {
         pws_log(PWS_LOG_WARNING,

@@ -1,13 +1,14 @@
 """What the settings of sockets and of the uwsgi protocol come to."""
 
 import os
+import socket
 
 import pytest
 
-from pywsgiserve import sources
+from pywsgiserve import _core, sources
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config
-from pywsgiserve.server import binds, describe, socket_owner
+from pywsgiserve.server import binds, describe, native, socket_owner
 
 DEFAULT = ("127.0.0.1:8000",)
 
@@ -109,6 +110,50 @@ def test_a_file_that_cannot_be_given_away_is_an_error(tmp_path):
     where = f"unix:{tmp_path}/s"
     with pytest.raises(ConfigError, match="cannot be given to that user and group"):
         run(lambda environ, start: [], bind=where, socket_user=0)
+
+
+def listen(**settings):
+    listeners = _core.Listeners(native(Config.from_settings(settings), -1))
+    try:
+        return listeners.protocols
+    finally:
+        listeners.close()
+
+
+def test_one_address_is_not_for_both():
+    """With reuse_port the kernel would choose between them for each connection."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ValueError, match=f"^uwsgi_bind: '{where}': HTTP is spoken"):
+            listen(bind=where, uwsgi_bind=where, reuse_port=True)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_one_inherited_socket_is_not_for_both(copied):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        first = os.dup(taken.fileno())
+        second = os.dup(first) if copied else first
+        with pytest.raises(ValueError, match=r"^uwsgi_bind: 'fd://.*HTTP is spok"):
+            listen(bind=f"fd://{first}", uwsgi_bind=f"fd://{second}")
+
+
+def test_any_free_port_is_another_one():
+    both = {"bind": "127.0.0.1:0", "uwsgi_bind": ["127.0.0.1:0", "127.0.0.1:0"]}
+
+    assert listen(**both) == ["http", "uwsgi", "uwsgi"]
+
+
+def test_sockets_without_a_path_are_told_apart():
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
+        for taken in (one, other):
+            taken.bind(f"\0{os.getpid()}.{taken.fileno()}.pywsgiserve")
+        first, second = os.dup(one.fileno()), os.dup(other.fileno())
+        both = listen(bind=f"fd://{first}", uwsgi_bind=f"fd://{second}")
+
+    assert both == ["http", "uwsgi"]
 
 
 def test_addresses_say_what_is_spoken_there():
