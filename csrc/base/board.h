@@ -14,9 +14,10 @@
 
 #include "base/slice.h"
 
-/* Two whole sets of workers fit, so that a new one can start beside an old one. */
+/* Two whole sets of workers fit, with a mold each, so that a new one can start beside
+ * an old one. */
 #define PWS_WORKERS_MAX 512
-#define PWS_BOARD_CELLS (2 * PWS_WORKERS_MAX)
+#define PWS_BOARD_CELLS (2 * (PWS_WORKERS_MAX + 1))
 
 /* Requests that a worker can show, one a thread of execution; the first is the one of
  * the thread that runs apps inline. */

@@ -17,6 +17,10 @@
 /* The longest after a worker that could serve: clients wait for its successor. */
 #define PAUSE_LOST_MS 500
 
+/* Workers that a mold is asked for and has not forked yet: more might not fit into its
+ * socket. */
+#define ASKED_MAX 64
+
 /* Of the first workers, one a CPU, unless one is ready before. */
 #define HEAD_START_MS 200
 
@@ -182,9 +186,24 @@ spawn(pws_master *m)
     return 0;
 }
 
+/* Workers that the mold is to fork. */
+static unsigned
+asked(const pws_master *m)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        const pws_worker *w = &m->workers.all[i];
+
+        n += w->state != PWS_WORKER_NONE && w->pid == 0 &&
+             w->generation == m->workers.generation;
+    }
+    return n;
+}
+
 /* Whether all that can be done now is to wait for the mold. */
 static bool
-mold_boots(const pws_master *m)
+waits_for_mold(const pws_master *m)
 {
     const pws_worker *mold;
 
@@ -192,7 +211,7 @@ mold_boots(const pws_master *m)
         return false;
     }
     mold = pws_workers_mold(&m->workers);
-    return mold != NULL && mold->state == PWS_WORKER_BOOTING;
+    return mold != NULL && (mold->state == PWS_WORKER_BOOTING || asked(m) >= ASKED_MAX);
 }
 
 unsigned
@@ -201,7 +220,7 @@ pws_spawn_missing(const pws_master *m)
     pws_worker_count n = pws_workers_count(&m->workers);
 
     if (m->phase == PWS_MASTER_STOPPING || n.living >= PWS_BOARD_CELLS ||
-        mold_boots(m)) {
+        waits_for_mold(m)) {
         return 0;
     }
     return pws_balance_missing(m);

@@ -1,10 +1,12 @@
 /* How many workers may be there at a time (proc/balance.h). */
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "harness.h"
 #include "proc/balance.h"
 #include "proc/signals.h"
+#include "proc/spawn.h"
 
 static pws_master master;
 static unsigned settled, started;
@@ -31,8 +33,20 @@ count_started(void *context)
     started++;
 }
 
-static const pws_master_calls calls = {
-    .log = no_log, .settled = count_settled, .started = count_started};
+static unsigned
+no_sockets(void *context, unsigned slot, bool own, int *fds)
+{
+    (void)context;
+    (void)slot;
+    (void)own;
+    (void)fds;
+    return 0;
+}
+
+static const pws_master_calls calls = {.log = no_log,
+                                       .settled = count_settled,
+                                       .started = count_started,
+                                       .sockets = no_sockets};
 
 static void
 open_master(unsigned workers, unsigned surge)
@@ -255,5 +269,72 @@ TEST(none_are_wanted_where_all_were_sent_home)
     pws_balance(&master);
     CHECK_EQ(in_state(PWS_WORKER_RETIRING), 3);
     CHECK_EQ(master.workers.all[0].cause, PWS_CAUSE_SURPLUS);
+    close_master();
+}
+
+/* Returns its end of the socket that it is asked by. */
+static int
+add_mold(void)
+{
+    int fd;
+    pws_worker *w = pws_workers_take(&master.workers, PWS_KIND_MOLD, &fd);
+
+    CHECK(w != NULL);
+    w->pid = 1000000000; /* nobody's */
+    w->state = PWS_WORKER_SERVING;
+    return fd;
+}
+
+/* They have said that they are there. */
+static void
+fork_asked(void)
+{
+    for (unsigned i = 0; i < master.workers.top; i++) {
+        if (master.workers.all[i].state != PWS_WORKER_NONE) {
+            master.workers.all[i].pid = 1000000000;
+        }
+    }
+}
+
+TEST(a_mold_is_not_asked_for_more_than_its_socket_holds)
+{
+    int fd, turns = 0;
+
+    open_master(PWS_WORKERS_MAX, 0);
+    master.settings.preload = true;
+    fd = add_mold();
+    while (pws_balance_missing(&master) > 0 && turns++ < PWS_WORKERS_MAX) {
+        char letter[64];
+
+        CHECK_EQ(pws_spawn_all(&master), 0);
+        CHECK_EQ(master.failures, 0);
+        CHECK_EQ(pws_spawn_missing(&master), 0);
+        while (recv(fd, letter, sizeof(letter), MSG_DONTWAIT) > 0) {
+        }
+        fork_asked();
+    }
+    CHECK_EQ(in_state(PWS_WORKER_BOOTING), PWS_WORKERS_MAX);
+    CHECK(turns > 1);
+    close(fd);
+    close_master();
+}
+
+TEST(two_whole_sets_fit_with_a_mold_each)
+{
+    int first, second;
+
+    open_master(PWS_WORKERS_MAX, 0);
+    master.settings.preload = true;
+    first = add_mold();
+    add_serving(PWS_WORKERS_MAX);
+    try_generation(PWS_WORKERS_MAX);
+    second = add_mold();
+    while (pws_spawn_missing(&master) > 0) {
+        (void)add(PWS_WORKER_SERVING);
+    }
+    pws_balance(&master);
+    CHECK_EQ(settled, 1);
+    close(first);
+    close(second);
     close_master();
 }
