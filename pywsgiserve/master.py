@@ -333,7 +333,7 @@ class Arbiter:
         if self.cfg.pre_fork is not None:
             try:
                 self.cfg.pre_fork(self, self.next_worker)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 log_exception("Exception in pre_fork hook", error)
                 return False
         return True
@@ -386,7 +386,7 @@ class Arbiter:
             except ConfigError:
                 new.access_log.close()
                 raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             place.enter()
             if isinstance(error, ConfigError):
                 details = f"\n{error.details}" if error.details else ""
@@ -488,7 +488,7 @@ class Arbiter:
         if hook is not None:
             try:
                 hook(self, *more)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 log_exception(f"Exception in {name} hook", error)
 
 

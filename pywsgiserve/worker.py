@@ -118,7 +118,7 @@ class Life:
         if hook is not None:
             try:
                 hook(*arguments)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 log_exception(f"Exception in {name} hook", error)
 
     def _call(self, name: str, *arguments: object) -> None:

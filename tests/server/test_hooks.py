@@ -378,7 +378,9 @@ def test_a_hook_may_send_signals_to_workers(deploy, site):
 FAILING = ("on_reload", "child_exit", "nworkers_changed", "worker_exit", "worker_int")
 
 
-@pytest.mark.parametrize("how", ["1 / 0", "raise SystemExit(1)"])
+@pytest.mark.parametrize(
+    "how", ["1 / 0", "raise SystemExit(1)", "raise KeyboardInterrupt"]
+)
 @pytest.mark.parametrize("name", FAILING)
 def test_a_hook_that_fails_is_named_and_nothing_ends(deploy, site, name, how):
     arguments = {
