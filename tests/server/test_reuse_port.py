@@ -1,5 +1,6 @@
 """reuse_port: each worker slot has sockets of its own, whose queues are never lost."""
 
+import contextlib
 import os
 import re
 import resource
@@ -72,14 +73,17 @@ def held(pid, port):
 
 def polled(pid, port):
     """The listening sockets that a process waits at."""
+    watched: set[int] = set()
     try:
         sockets = links(pid)
-        texts = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+        paths = list(Path(f"/proc/{pid}/fdinfo").iterdir())
     except OSError:
         return set()  # It has gone.
-    watched = {
-        int(fd) for text in texts for fd in re.findall(r"^tfd:\s*(\d+)", text, re.M)
-    }
+    for path in paths:
+        with contextlib.suppress(OSError):  # A connection that has just been closed.
+            watched.update(
+                map(int, re.findall(r"^tfd:\s*(\d+)", path.read_text(), re.M))
+            )
     return {sockets[fd] for fd in watched & set(sockets)} & set(queues(port))
 
 
@@ -403,10 +407,8 @@ def test_a_worker_that_can_take_no_more_sockets_is_succeeded(share):
         wait_for_one_each(server, 2)
         sets = all_polled(server)
         for pid in server.workers():
-            used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
-            most = min(set(range(len(used) + 1)) - used)  # The next one would have it.
-            limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, limits[1]))
+            _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, most))
         server.process.send_signal(signal.SIGTTOU)
         server.wait_for("A sibling's sockets need a successor of this worker")
         (left,) = server.wait_for_workers(1, but=sets)
