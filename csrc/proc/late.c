@@ -223,6 +223,24 @@ be_over(pws_master *m, pws_worker *w, int64_t now_ms)
     note_lateness(m, w, now_ms);
 }
 
+/* Whether one that took too long to boot serves before it was interrupted. */
+static bool
+has_booted(const pws_worker *w)
+{
+    return w->late.stage == PWS_LATE_TOLD && w->late.request == 0 &&
+           w->kind == PWS_KIND_WORKER && w->state == PWS_WORKER_SERVING;
+}
+
+/* It goes on: a signal now would be for a request that is not late. */
+static void
+forgive(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    pws_master_say(m, PWS_LOG_WARNING, "Worker (pid:%d) has booted all the same",
+                   (int)w->pid);
+    w->timed_out = false;
+    be_over(m, w, now_ms);
+}
+
 /* The worker sees to it that no other request is interrupted. */
 static void
 abort_request(const pws_master *m, pws_worker *w, int64_t now_ms)
@@ -324,7 +342,10 @@ pws_late_check(pws_master *m)
         if (last_words_ms(w) <= now_ms) {
             give_up(w);
         }
-        if (is_late(w) && !is_at_it(m, w)) {
+        if (has_booted(w)) {
+            forgive(m, w, now_ms);
+        }
+        else if (is_late(w) && !is_at_it(m, w)) {
             be_over(m, w, now_ms);
         }
         else {

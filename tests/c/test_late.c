@@ -357,3 +357,32 @@ TEST(an_overdue_request_that_has_ended_is_told_of_and_interrupts_nobody)
     (void)kill(w->pid, SIGKILL);
     finish(w, SIGKILL);
 }
+
+TEST(who_has_booted_before_it_was_interrupted_goes_on)
+{
+    pws_worker *w;
+    pws_cell *cell;
+
+    start(60000);
+    w = fork_worker(true);
+    cell = pws_worker_cell(&m.workers, w);
+    w->state = PWS_WORKER_BOOTING;
+    atomic_store(&cell->ready, false);
+    atomic_store(&cell->busy_since_ms, pws_clock_now_ms() - 61000);
+    pws_late_check(&m);
+    CHECK(has_said("WORKER TIMEOUT"));
+    CHECK(w->timed_out);
+
+    pws_cell_ready(cell); /* now it can serve, and is at a request at once */
+    pws_cell_begin(cell);
+    w->state = PWS_WORKER_SERVING;
+    (void)begin_request(w);
+    TURN_UNTIL(m.stacks.pid == 0 && !w->late.wants_stacks);
+    pws_late_check(&m);
+    CHECK_EQ(w->last_signal, 0);
+    CHECK(!w->timed_out);
+    CHECK_EQ(w->state, PWS_WORKER_SERVING);
+    CHECK(has_said("has booted all the same"));
+    CHECK_EQ(kill(w->pid, SIGKILL), 0);
+    finish(w, SIGKILL);
+}
