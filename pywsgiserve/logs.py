@@ -204,8 +204,14 @@ class ErrorLog:
             _core.log_open(fd, self.level)
             if self.capture:
                 capture_output(fd)
+        except OSError as error:
+            raise no_log(error) from None
         finally:
             os.close(fd)
+
+
+def no_log(error: OSError) -> ConfigError:
+    return ConfigError(f"errorlog: it cannot be opened: {error.strerror}")
 
 
 opened = ErrorLog()
@@ -219,7 +225,10 @@ def open(config: Config) -> None:
     descriptors 0 to 2 have changed: the log has a duplicate of what they were.
     """
     global opened
-    fill_standard_descriptors()
+    try:
+        fill_standard_descriptors()
+    except OSError as error:
+        raise no_log(error) from None
     wanted = ErrorLog(
         target(config, "errorlog", 2),
         LEVELS[config.loglevel.upper()],

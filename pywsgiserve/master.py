@@ -55,6 +55,15 @@ class Place:
 
     def enter(self) -> None:
         os.chdir(self.directory)
+        self._restore()
+
+    def enter_again(self) -> None:
+        """To go on with what was loaded there: the directory may be gone by now."""
+        with contextlib.suppress(OSError):
+            os.chdir(self.directory)
+        self._restore()
+
+    def _restore(self) -> None:
         for name in set(os.environ) - set(self.environ):
             del os.environ[name]
         os.environ.update(self.environ)
@@ -375,7 +384,9 @@ class Arbiter:
 
     def reread(self) -> Timing | None:
         """Read the settings anew; None when they cannot be used."""
-        place = Place.here()
+        # Not where we are: a deployment may have put another directory in its place.
+        directory = self._generation.place.directory
+        place = Place(directory, dict(os.environ), tuple(sys.path))
         try:
             config, load_app = self.cfg, self._generation.load_app
             if self._read_again is not None:
@@ -387,7 +398,7 @@ class Arbiter:
                 new.access_log.close()
                 raise
         except BaseException as error:
-            place.enter()
+            place.enter_again()
             if isinstance(error, ConfigError):
                 details = f"\n{error.details}" if error.details else ""
                 logs.line("ERROR", f"Reload failed: {error}{details}")
@@ -423,7 +434,7 @@ class Arbiter:
         else:
             self._generation.access_log.close()
             self._generation = self._before
-            self._generation.place.enter()
+            self._generation.place.enter_again()
             open_again(self.cfg)
         self._before = None
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -436,6 +437,28 @@ def test_hup_with_settings_that_cannot_be_used_changes_nothing(
         rewrite(config, "")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_workers(2, but=first)
+
+
+def test_hup_finds_the_directory_that_was_put_in_the_place_of_ours(deploy, place):
+    """As a deployment does it: there is nothing for a moment."""
+    app = (place / "main.py").read_text()
+    with deploy(workers=2) as server:
+        first = server.workers()
+        shutil.rmtree(place)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for(r"\[ERROR\] Reload failed\n(?s:.*)FileNotFoundError")
+        assert server.workers() == first
+        assert int(server.get().body) in first
+
+        place.mkdir()
+        (place / "main.py").write_text(app)
+        server.process.send_signal(signal.SIGHUP)
+        second = server.wait_for_workers(2, but=first)
+        assert int(server.get().body) in second
+        place.joinpath("main.py").unlink()
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("Reload failed: the workers from before it stay")
+        assert int(server.get().body) in second
 
 
 def test_hup_of_a_new_app_that_hangs_is_superseded_by_the_next(deploy, place):
