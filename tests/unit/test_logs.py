@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -297,3 +298,19 @@ def test_memory_of_another_size_is_no_ring(size: int) -> None:
         _core.log_drain(bytearray(size), 1)
     with pytest.raises(BufferError):
         _core.log_drain(b"read-only", 1)  # type: ignore[arg-type]
+
+
+def test_a_log_that_cannot_be_opened_for_want_of_descriptors_is_a_config_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that a reload goes on with the one that is open."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    config = Config.from_settings({"errorlog": str(tmp_path / "log")})
+    for holder, name in ((logs._core, "log_open"), (logs, "fill_standard_descriptors")):
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, name, full)
+            with pytest.raises(ConfigError, match=r"^errorlog: .*Too many open files"):
+                logs.open(config)
