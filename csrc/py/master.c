@@ -260,7 +260,7 @@ leave(PyObject *object, PyObject *Py_UNUSED(unused))
     if (m == NULL) {
         return NULL;
     }
-    atomic_store(&m->cell->closed, true);
+    atomic_store(&m->cell->closed, true); /* first: it asks for nothing, it goes */
     atomic_store(&m->cell->leaving, true);
     pws_master_tell(m);
     Py_RETURN_NONE;
