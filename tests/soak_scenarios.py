@@ -167,6 +167,7 @@ def _put_right(site: Site) -> None:
 
 def reload_a_broken_app(site: Site, count: int) -> None:
     with site.running(), site.loaded():
+        _put_right(site)  # One has answered: the others may be loading the app still.
         for _ in range(count):
             site.break_app()
             _try_in_vain(site)
