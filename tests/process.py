@@ -389,9 +389,14 @@ class Pipe:
 
     def read(self) -> str:
         """Wait until the app has written something."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            assert select.select([fd], [], [], DEADLINE_S)[0], f"nothing in {self.path}"
-            return os.read(fd, 65536).decode()
-        finally:
-            os.close(fd)
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                left = max(0.0, end - time.monotonic())
+                assert select.select([fd], [], [], left)[0], f"nothing in {self.path}"
+                text = os.read(fd, 65536).decode()
+            finally:
+                os.close(fd)
+            if text:  # Else it was the end of who had written before.
+                return text

@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tests.client import SANITIZED
@@ -259,9 +259,12 @@ def upgrade(site: Site, count: int) -> None:
 # Stops
 
 
-def _stop(site: Site) -> None:
+def _stop(site: Site, stopped: Iterable[int] = ()) -> None:
+    """TERM; workers that are stopped go on then."""
     site.excuse_the_late()
     site.signal(signal.SIGTERM)
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
     site.gone()
     code = site.server.process.wait()
     if code != 0:
@@ -294,8 +297,11 @@ def stop_with_a_long_queue(site: Site, count: int) -> None:
         with site.running(backlog=300, worker_connections=4):
             port = int(site.server.addresses[0].rpartition(":")[2])
             with site.loaded([IN_A_LONG_QUEUE], each=300, first=0):
+                workers = site.everybody()
+                for pid in workers:
+                    os.kill(pid, signal.SIGSTOP)
                 site.until(lambda port=port: queued_at(port) >= 100, "a long queue")
-                _stop(site)
+                _stop(site, workers)
 
 
 SCENARIOS = (
