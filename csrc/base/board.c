@@ -105,19 +105,6 @@ pws_cell_busy_ms(const pws_cell *cell, int64_t now_ms)
     return since_ms == 0 || now_ms < since_ms ? 0 : now_ms - since_ms;
 }
 
-pws_cell_state
-pws_cell_state_of(const pws_cell *cell)
-{
-    if (!atomic_load_explicit(&cell->ready, memory_order_acquire)) {
-        return PWS_CELL_BOOTING;
-    }
-    if (atomic_load_explicit(&cell->relieved, RELAXED)) {
-        return PWS_CELL_STUCK;
-    }
-    return atomic_load_explicit(&cell->busy_since_ms, RELAXED) != 0 ? PWS_CELL_BUSY
-                                                                    : PWS_CELL_IDLE;
-}
-
 /* Put as much of `text` into `dst` as has room before `end`. */
 static char *
 put(char *dst, const char *end, pws_slice text)

@@ -88,16 +88,6 @@ uint64_t pws_cell_count(pws_cell *cell);
 /* How long the worker has been busy; 0 when it is not. */
 int64_t pws_cell_busy_ms(const pws_cell *cell, int64_t now_ms);
 
-/* What a status page says of a worker. */
-typedef enum {
-    PWS_CELL_BOOTING,
-    PWS_CELL_IDLE,
-    PWS_CELL_BUSY,
-    PWS_CELL_STUCK, /* with its relief at work */
-} pws_cell_state;
-
-pws_cell_state pws_cell_state_of(const pws_cell *cell);
-
 /* By the worker: an app is called for the request that begins with `method` and
  * `target`; it waits for its client; it goes on; it has ended. */
 void pws_hand_begin(pws_hand *hand, pws_slice method, pws_slice target, int64_t now_ms);

@@ -179,6 +179,12 @@ pws_address_format(const pws_address *address, char *dst, size_t room)
     return dst;
 }
 
+bool
+pws_address_same(const pws_address *a, const pws_address *b)
+{
+    return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
+}
+
 size_t
 pws_peer_host(const pws_peer *peer, char *dst)
 {

@@ -41,6 +41,9 @@ int pws_address_parse(pws_address *address, const char *text, char *why,
 char *pws_address_format(const pws_address *address, char *dst, size_t room);
 #define PWS_ADDRESS_ROOM 128
 
+/* Whether both are one and the same place to listen. */
+bool pws_address_same(const pws_address *a, const pws_address *b);
+
 /* The numeric host of `peer` ("" for a Unix peer), NUL-terminated; an IPv4-mapped IPv6
  * address is written as IPv4. Returns its length. */
 size_t pws_peer_host(const pws_peer *peer, char *dst);

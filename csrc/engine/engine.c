@@ -358,19 +358,13 @@ pws_engine_next(pws_engine *e)
         pws_exchange *x;
 
         moved = take_hand_backs(e) || moved;
-        x = e->queue_first;
+        x = pws_engine_unqueue(e);
         if (x == NULL) {
             if (moved && e->config->hosted) {
                 pws_poller_wake(&e->poller); /* chores and deadlines have changed */
             }
             return NULL;
         }
-        e->queue_first = x->next;
-        if (e->queue_first == NULL) {
-            e->queue_last = NULL;
-        }
-        e->queued--;
-        x->next = NULL;
         if (!pws_conn_give(e, x->conn)) {
             continue;
         }

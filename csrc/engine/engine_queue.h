@@ -16,6 +16,23 @@ void pws_engine_give_exchange(pws_engine *e, pws_exchange *x);
 /* Put a complete request to the end or the front of the queue. */
 void pws_engine_queue(pws_engine *e, pws_exchange *x, bool front);
 
+/* Take the first one out; NULL: there is none. */
+static inline pws_exchange *
+pws_engine_unqueue(pws_engine *e)
+{
+    pws_exchange *x = e->queue_first;
+
+    if (x != NULL) {
+        e->queue_first = x->next;
+        if (e->queue_first == NULL) {
+            e->queue_last = NULL;
+        }
+        e->queued--;
+        x->next = NULL;
+    }
+    return x;
+}
+
 /* Visit the connection again before the next wait. */
 void pws_engine_make_ready(pws_engine *e, pws_conn *c);
 

@@ -30,15 +30,9 @@ turn_away(pws_engine *e, pws_exchange *x)
 void
 pws_give_up_queue(pws_engine *e)
 {
-    while (e->queue_first != NULL) {
-        pws_exchange *x = e->queue_first;
+    pws_exchange *x;
 
-        e->queue_first = x->next;
-        if (e->queue_first == NULL) {
-            e->queue_last = NULL;
-        }
-        e->queued--;
-        x->next = NULL;
+    while ((x = pws_engine_unqueue(e)) != NULL) {
         turn_away(e, x);
     }
 }

@@ -21,8 +21,7 @@ find_own(const pws_engine *e, int fd)
     for (unsigned i = 0; i < e->own_listeners; i++) {
         const pws_listener *own = &e->listeners[i];
 
-        if (own->address.len == address.len &&
-            memcmp(&own->address.sa, &address.sa, address.len) == 0) {
+        if (pws_address_same(&own->address, &address)) {
             return own;
         }
     }

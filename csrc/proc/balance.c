@@ -1,14 +1,6 @@
 #include "proc/balance.h"
 
-#include "base/clock.h"
 #include "proc/recycle.h"
-
-/* A worker keeps graceful_timeout itself, and closes its connections then. */
-static int64_t
-last_moment(const pws_master *m)
-{
-    return pws_clock_now_ms() + m->settings.graceful_ms + PWS_GRACE_MORE_MS;
-}
 
 static unsigned
 surge(const pws_master *m)
@@ -65,7 +57,7 @@ take_note(pws_master *m)
         if (w->state == PWS_WORKER_SERVING && w->last_signal == 0 &&
             pws_worker_has_closed(&m->workers, w)) {
             pws_worker_blame(w, PWS_CAUSE_OWN);
-            pws_worker_retire(w, PWS_ORDER_RETIRE, last_moment(m));
+            pws_worker_retire(w, PWS_ORDER_RETIRE, pws_master_last_moment(m));
         }
     }
 }
@@ -128,7 +120,7 @@ look_for_milestones(pws_master *m, const pws_worker_count *n)
 void
 pws_balance(pws_master *m)
 {
-    int64_t end_ms = last_moment(m);
+    int64_t end_ms = pws_master_last_moment(m);
     pws_worker_count n;
     unsigned wanted;
 

@@ -115,10 +115,8 @@ pws_master_decline(pws_master *m, const pws_mold_request *request)
 /* Ending */
 
 static void
-retire_all(pws_master *m, pws_order order, int64_t within_ms)
+retire_all(pws_master *m, pws_order order, int64_t end_ms)
 {
-    int64_t end_ms = pws_clock_now_ms() + within_ms;
-
     for (unsigned i = 0; i < m->workers.top; i++) {
         if (m->workers.all[i].state != PWS_WORKER_NONE) {
             pws_worker_blame(&m->workers.all[i], PWS_CAUSE_STOP);
@@ -144,8 +142,12 @@ stop(pws_master *m, bool quick)
         pws_upgrade_stopping(m);
         m->calls->stopping(m->context);
     }
-    retire_all(m, quick ? PWS_ORDER_QUICK : PWS_ORDER_RETIRE,
-               quick ? QUICK_MS : m->settings.graceful_ms + PWS_GRACE_MORE_MS);
+    if (quick) {
+        retire_all(m, PWS_ORDER_QUICK, pws_clock_now_ms() + QUICK_MS);
+    }
+    else {
+        retire_all(m, PWS_ORDER_RETIRE, pws_master_last_moment(m));
+    }
 }
 
 void
@@ -182,7 +184,7 @@ begin_generation(pws_master *m, const pws_master_settings *settings)
 static void
 retire_tried(pws_master *m)
 {
-    int64_t end_ms = pws_clock_now_ms() + m->settings.graceful_ms + PWS_GRACE_MORE_MS;
+    int64_t end_ms = pws_master_last_moment(m);
 
     for (unsigned i = 0; i < m->workers.top; i++) {
         pws_worker *w = &m->workers.all[i];

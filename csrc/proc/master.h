@@ -9,6 +9,7 @@
 
 #include <signal.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "proc/mold.h"
 #include "proc/oom.h"
@@ -149,8 +150,13 @@ void pws_master_resize(pws_master *m, unsigned workers);
 void pws_master_ask_reload(pws_master *m);
 void pws_master_hurry(pws_master *m);
 
-/* A worker keeps graceful_timeout itself, and closes its connections then. */
-#define PWS_GRACE_MORE_MS 1000
+/* When who is told to end now is killed. A worker keeps graceful_timeout itself, and
+ * closes its connections then. */
+static inline int64_t
+pws_master_last_moment(const pws_master *m)
+{
+    return pws_clock_now_ms() + m->settings.graceful_ms + 1000;
+}
 
 /* For reap.c: the first workers cannot start, so all ends with one of these codes,
  * which are Gunicorn's too; the generation that is tried is the one to keep, or to

@@ -1,10 +1,8 @@
 #include "py/arbiter.h"
 
-#include <errno.h>
-#include <unistd.h>
-
 #include "base/log.h"
 #include "py/open_listeners.h"
+#include "py/process.h"
 
 static void
 let_go(void *context)
@@ -56,20 +54,7 @@ pws_arbiter_before_fork(void *context, unsigned number)
 static pid_t
 fork_here(void *Py_UNUSED(context))
 {
-    pid_t pid;
-    int saved;
-
-    PyOS_BeforeFork();
-    pid = fork();
-    saved = errno;
-    if (pid == 0) {
-        PyOS_AfterFork_Child();
-    }
-    else {
-        PyOS_AfterFork_Parent();
-    }
-    errno = saved;
-    return pid;
+    return pws_process_fork();
 }
 
 static void

@@ -9,8 +9,6 @@
 
 #include "py/module.h"
 
-#include <string.h>
-
 #include "engine/listener.h"
 
 extern PyType_Spec pws_listeners_spec;
@@ -29,8 +27,7 @@ typedef struct {
 static inline bool
 pws_listeners_same(const pws_listener *a, const pws_listener *b)
 {
-    return a->address.len == b->address.len &&
-           memcmp(&a->address.sa, &b->address.sa, a->address.len) == 0;
+    return pws_address_same(&a->address, &b->address);
 }
 
 /* The descriptors of a slot, in their order, or only those that are its own. `fds` has

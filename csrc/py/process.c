@@ -123,8 +123,8 @@ PyType_Spec pws_pidfile_spec = {
     .slots = pidfile_slots,
 };
 
-static pid_t
-fork_python(void)
+pid_t
+pws_process_fork(void)
 {
     pid_t pid;
     int saved;
@@ -165,7 +165,7 @@ static PyObject *
 daemonize(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     pws_daemon daemon;
-    int rc = pws_daemon_begin(&daemon, fork_python);
+    int rc = pws_daemon_begin(&daemon, pws_process_fork);
 
     if (rc < 0) {
         return PyErr_SetFromErrno(PyExc_OSError);

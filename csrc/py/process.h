@@ -8,4 +8,7 @@
 extern PyType_Spec pws_pidfile_spec;
 extern PyMethodDef pws_process_methods[];
 
+/* fork(2), and what Python does around it. The GIL is held. */
+pid_t pws_process_fork(void);
+
 #endif
