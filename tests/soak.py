@@ -51,7 +51,9 @@ def size_of(scenario: Scenario, factor: float) -> int:
 def account(name: str, site: Site, remarks: list[str]) -> list[str]:
     """A row of the table."""
     counts = site.counts
-    remarks = [*remarks, *(f"{text} ({n})" for text, n in site.notes.most_common(3))]
+    faults = [f"fault: {text} ({n})" for text, n in site.faults.most_common(3)]
+    notes = [f"{text} ({n})" for text, n in site.notes.most_common(3)]
+    remarks = [*remarks, *faults, *notes]
     excused = site.excused.total()
     return [
         name,
@@ -125,7 +127,8 @@ def main(say: Callable[[str], None]) -> int:
         rows = rows_of(scenario, peers, count)
         say(f"### {scenario.name}: {count} {scenario.action}\n\n{table(rows)}\n")
         ours = [row for row in rows if row[0].startswith(OURS.name)]
-        lost += sum(row[-2] != "0" or "given up" in row[-1] for row in ours)
+        bad = ("given up", "fault: ")
+        lost += sum(row[-2] != "0" or any(b in row[-1] for b in bad) for row in ours)
     return min(lost, 1)
 
 

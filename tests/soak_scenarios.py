@@ -268,7 +268,7 @@ def _stop(site: Site, stopped: Iterable[int] = ()) -> None:
     site.gone()
     code = site.server.process.wait()
     if code != 0:
-        site.notes[f"exit code {code} after TERM"] += 1
+        site.faults[f"exit code {code} after TERM"] += 1
     site.actions += 1
 
 

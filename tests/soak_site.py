@@ -83,6 +83,7 @@ class Site:
         self.excused: Counter[str] = Counter()
         self.lost: list[Loss] = []
         self.notes: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()  # What no server may do, lost or not.
         self.write_app()
 
     # What is deployed
@@ -132,7 +133,7 @@ class Site:
 
     def _settle(self, load: Load) -> None:
         self.counts += load.counts()
-        self.notes.update(load.surprises)
+        self.faults.update(load.surprises)
         for loss in load.losses:
             why = self.excuses.why(loss)
             if why:
