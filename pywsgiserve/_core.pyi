@@ -3,7 +3,7 @@ from typing import Any, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
-from pywsgiserve.master import Timing
+from pywsgiserve.generation import Timing
 from pywsgiserve.server import NativeConfig
 
 def log_open(fd: int, level: int, /) -> None: ...

@@ -82,9 +82,10 @@ def check_places(config: Config) -> None:
 def command(argv: Sequence[str]) -> int:
     from pywsgiserve import app, inheritance, logs, master, sources
     from pywsgiserve.checks import ConfigError
+    from pywsgiserve.generation import Place
 
     inherited = inheritance.take()
-    start = master.Place.here()
+    start = Place.here()
 
     def prepare(loaded: Loaded) -> tuple[Config, Callable[[], App]]:
         """Go where the settings say; the way to their app."""

@@ -16,7 +16,6 @@ from pywsgiserve.server import (
     App,
     NativeConfig,
     describe,
-    log_exception,
     native,
     only_for_masters,
     warn_of_idle_settings,
@@ -40,7 +39,7 @@ os.register_at_fork(after_in_child=abandon_in_child)
 def bound(config: NativeConfig) -> _core.Server:
     """Sockets that listen; `ConfigError` when they cannot be had."""
     try:
-        return _core.Server(config, log_exception)
+        return _core.Server(config, logs.exception)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

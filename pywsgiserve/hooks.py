@@ -14,13 +14,37 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pywsgiserve.checks import accepts
+from pywsgiserve import logs
+from pywsgiserve.checks import ConfigError, accepts
 from pywsgiserve.config import Config
 
 # By uwsgi, beside the names without HTTP_.
 SAID_TWICE = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
 
 LogWriter = Callable[[str, str], None]
+
+
+def call_safely(config: Config, name: str, *given: object) -> None:
+    """Call a hook, if there is one, that must not stop what goes on."""
+    hook = getattr(config, name)
+    if hook is not None:
+        try:
+            hook(*given)
+        except BaseException as error:
+            logs.exception(f"Exception in {name} hook", error)
+
+
+def call_needed(config: Config, name: str, *given: object) -> None:
+    """Call a hook, if there is one, without which there is no start."""
+    hook = getattr(config, name)
+    if hook is None:
+        return
+    try:
+        hook(*given)
+    except Exception as error:
+        logs.exception(f"Exception in {name} hook", error)
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{name}: the hook has failed: {said}") from None
 
 
 class Log:

@@ -13,6 +13,7 @@ import logging  # Some 2 ms, that any app spends anyway.
 import mmap
 import os
 import sys
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,12 @@ CONTROLS = {
 def line(level: str, text: str) -> None:
     """One record in Gunicorn's format. Further lines of `text` stay lines."""
     _core.log_record(LEVELS[level], text)
+
+
+def exception(text: str, error: BaseException) -> None:
+    """The core calls this with whatever an app has raised."""
+    lines = "".join(traceback.format_exception(error)).rstrip()
+    line("ERROR", f"{text}\n{lines}")
 
 
 def explain(text: str, details: str = "") -> None:

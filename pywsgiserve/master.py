@@ -10,143 +10,34 @@ import contextlib
 import dataclasses
 import functools
 import os
-import pwd
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from pywsgiserve import _core, logs, upgrade
 from pywsgiserve._version import __version__
 from pywsgiserve.checks import MOST_WORKERS, ConfigError, Decided
 from pywsgiserve.config import Config
-from pywsgiserve.hooks import Application, Listener, Log, Pidfile, Worker
+from pywsgiserve.generation import FIXED, Generation, LoadApp, Place, Reread, Timing
+from pywsgiserve.hooks import (
+    Application,
+    Listener,
+    Log,
+    Pidfile,
+    Worker,
+    call_needed,
+    call_safely,
+)
 from pywsgiserve.inheritance import Inheritance, take
 from pywsgiserve.mold import Mold
 from pywsgiserve.server import (
     App,
-    Owner,
     describe,
-    log_exception,
     native,
     warn_of_idle_settings,
 )
 from pywsgiserve.worker import Life
 
 PROGRAM = "pywsgiserve"
-# What a reload cannot change, because the master holds on to it.
-FIXED: tuple[str, ...] = ("bind", "backlog", "umask", "daemon", "pidfile")
-FIXED += ("defer_accept", "reuse_port", "protocol", "uwsgi_bind")
-FIXED += ("socket_mode", "socket_user", "socket_group")
-
-LoadApp = Callable[[], App]
-
-
-@dataclass(frozen=True)
-class Place:
-    """What reading settings and entering their directory changes in a process."""
-
-    directory: str
-    environ: Mapping[str, str]
-    path: tuple[str, ...]
-
-    @classmethod
-    def here(cls) -> Place:
-        return cls(os.getcwd(), dict(os.environ), tuple(sys.path))
-
-    def enter(self) -> None:
-        os.chdir(self.directory)
-        self._restore()
-
-    def enter_again(self) -> None:
-        """To go on with what was loaded there: the directory may be gone by now."""
-        with contextlib.suppress(OSError):
-            os.chdir(self.directory)
-        self._restore()
-
-    def _restore(self) -> None:
-        for name in set(os.environ) - set(self.environ):
-            del os.environ[name]
-        os.environ.update(self.environ)
-        sys.path[:] = self.path
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Settings, and the app as they name it: what workers are made of."""
-
-    config: Config
-    load_app: LoadApp
-    access_log: logs.AccessLog
-    owner: Owner | None
-    place: Place
-
-    @classmethod
-    def here(cls, config: Config, load_app: LoadApp) -> Generation:
-        """What can be wrong with such settings is found now."""
-        whose = owner(config)
-        return cls(config, load_app, logs.AccessLog(config), whose, Place.here())
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What `_core.Master` goes by, under the names that it reads."""
-
-    workers: int
-    timeout: float
-    graceful_timeout: float
-    preload: bool
-    max_surge: int
-    max_requests: int
-    max_worker_lifetime: float
-    max_worker_rss: int
-    drain_delay: float
-    daemon: bool
-
-    @classmethod
-    def of(cls, config: Config, workers: int) -> Timing:
-        return cls(
-            workers=workers,
-            timeout=config.timeout,
-            graceful_timeout=config.graceful_timeout,
-            preload=config.preload_app,
-            max_surge=config.max_surge,
-            max_requests=config.max_requests,
-            max_worker_lifetime=config.max_worker_lifetime,
-            max_worker_rss=config.max_worker_rss,
-            drain_delay=config.drain_delay,
-            daemon=config.daemon,
-        )
-
-
-# Reads all settings anew and enters the place that they describe.
-Reread = Callable[[], tuple[Config, LoadApp]]
-
-
-def owner(config: Config) -> Owner | None:
-    """User, group and whose further groups the workers get; None: all stays as it is."""
-    if config.user is None and config.group is None:
-        return None
-    uid = os.geteuid() if config.user is None else config.user
-    gid, name = config.group, None
-    try:
-        entry = pwd.getpwuid(uid)
-        name = entry.pw_name
-        if gid is None:
-            gid = entry.pw_gid
-    except KeyError:
-        if gid is None:
-            raise ConfigError(
-                f"group: user {uid} has no entry that names one, so it must be set"
-            ) from None
-        if config.initgroups:
-            raise ConfigError(f"initgroups: user {uid} has no name") from None
-    if os.geteuid() != 0 and (uid, gid) != (os.geteuid(), os.getegid()):
-        which = "user" if config.user not in (None, os.geteuid()) else "group"
-        raise ConfigError(
-            f"{which}: only root can change it, and this is user {os.geteuid()}, "
-            f"got {getattr(config, which)}"
-        )
-    return uid, gid, name if config.initgroups else None
 
 
 def set_title(role: str, config: Config, suffix: str = "") -> None:
@@ -343,7 +234,7 @@ class Arbiter:
             try:
                 self.cfg.pre_fork(self, self.next_worker)
             except BaseException as error:
-                log_exception("Exception in pre_fork hook", error)
+                logs.exception("Exception in pre_fork hook", error)
                 return False
         return True
 
@@ -375,12 +266,12 @@ class Arbiter:
             worker.alive = False
             worker.aborted = timed_out
             worker.reason = reason
-            self._call_safely("child_exit", worker)
+            call_safely(self.cfg, "child_exit", self, worker)
 
     def counted(self, workers: int) -> None:
         """The number of workers is set, to another one or not."""
         old, self._num_workers = self._num_workers, workers
-        self._call_safely("nworkers_changed", workers, old)
+        call_safely(self.cfg, "nworkers_changed", self, workers, old)
 
     def reread(self) -> Timing | None:
         """Read the settings anew; None when they cannot be used."""
@@ -403,7 +294,7 @@ class Arbiter:
                 details = f"\n{error.details}" if error.details else ""
                 logs.line("ERROR", f"Reload failed: {error}{details}")
             else:
-                log_exception("Reload failed", error)
+                logs.exception("Reload failed", error)
             return None
         if self._before is None:
             self._before = self._generation
@@ -412,7 +303,7 @@ class Arbiter:
         self._generation = new
         say_how_many(new.config)
         self.counted(new.config.workers)
-        self._call_safely("on_reload")
+        call_safely(self.cfg, "on_reload", self)
         return Timing.of(new.config, self._num_workers)
 
     def _keep_fixed(self, config: Config) -> Config:
@@ -478,29 +369,8 @@ class Arbiter:
 
     # The ends of a master's life.
 
-    def call(self, name: str, *more: object) -> None:
-        """Call a hook without which there is no start."""
-        hook = getattr(self.cfg, name)
-        if hook is None:
-            return
-        try:
-            hook(self, *more)
-        except Exception as error:
-            log_exception(f"Exception in {name} hook", error)
-            said = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"{name}: the hook has failed: {said}") from None
-
     def say_goodbye(self) -> None:
-        self._call_safely("on_exit")
-
-    def _call_safely(self, name: str, *more: object) -> None:
-        """Call a hook that must not stop what goes on."""
-        hook = getattr(self.cfg, name)
-        if hook is not None:
-            try:
-                hook(self, *more)
-            except BaseException as error:
-                log_exception(f"Exception in {name} hook", error)
+        call_safely(self.cfg, "on_exit", self)
 
 
 def open_again(config: Config) -> None:
@@ -530,14 +400,14 @@ def end(arbiter: Arbiter, reason: str | None) -> None:
 
 def supervise(arbiter: Arbiter) -> int:
     """Start, keep workers alive, end. In a forked worker: be that one."""
-    arbiter.call("nworkers_changed", arbiter.num_workers, None)
-    arbiter.call("on_starting")
+    call_needed(arbiter.cfg, "nworkers_changed", arbiter, arbiter.num_workers, None)
+    call_needed(arbiter.cfg, "on_starting", arbiter)
     sockets = arbiter.listen()
     try:
         where = ",".join(map(describe, arbiter.address, sockets.protocols))
         logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
         logs.line("INFO", f"Using worker: {arbiter.cfg.worker_class}")
-        arbiter.call("when_ready")
+        call_needed(arbiter.cfg, "when_ready", arbiter)
         arbiter.show_title()
         core = arbiter.core = _core.Master(arbiter, sockets)
         tell_core(arbiter, core)

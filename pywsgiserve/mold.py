@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pywsgiserve import _core, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.config import Config
-from pywsgiserve.server import App, log_exception
+from pywsgiserve.server import App
 from pywsgiserve.worker import (
     ABORTED,
     FOR_MASTERS,
@@ -59,7 +59,7 @@ class Mold:
         except SystemExit:
             code = 0
         except Exception as error:
-            log_exception("Exception in mold process", error)
+            logs.exception("Exception in mold process", error)
             code = BOOT_FAILED
         return ABORTED if self.aborted else code
 

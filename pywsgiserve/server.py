@@ -12,7 +12,6 @@ import signal
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,12 +203,6 @@ def native(
     )
 
 
-def log_exception(text: str, error: BaseException) -> None:
-    """The core calls this with whatever an app has raised."""
-    lines = "".join(traceback.format_exception(error)).rstrip()
-    logs.line("ERROR", f"{text}\n{lines}")
-
-
 # The servers of this process that run now; a child that an app forks lets go of them.
 running: list[_core.Server] = []
 
@@ -377,7 +370,7 @@ def serve_with_workers(app: App, config: Config) -> None:
         code = master.serve(config, lambda: app)
     except BaseException as error:
         if os.getpid() != pid:
-            log_exception("Exception in a process of the server", error)
+            logs.exception("Exception in a process of the server", error)
             end_process(1)
         raise
     if os.getpid() != pid:
@@ -472,7 +465,7 @@ def serve(
     notify: Notify | None,
 ) -> None:
     try:
-        server = _core.Server(here.native, log_exception, sockets)
+        server = _core.Server(here.native, logs.exception, sockets)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     here.worker.count = lambda: server.requests

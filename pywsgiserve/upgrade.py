@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from pywsgiserve import START, _core, logs, systemd
 from pywsgiserve.checks import ConfigError
+from pywsgiserve.hooks import call_needed
 from pywsgiserve.inheritance import OURS, Inheritance
-from pywsgiserve.server import log_exception
 
 
 def environment(
@@ -68,12 +68,7 @@ def execute(
 ) -> NoReturn:
     """In a child of the master `server`: become its successor."""
     try:
-        try:
-            if server.cfg.pre_exec is not None:
-                server.cfg.pre_exec(server)
-        except Exception as error:
-            log_exception("Exception in pre_exec hook", error)
-            return  # type: ignore[misc]  # It ends below.
+        call_needed(server.cfg, "pre_exec", server)
         words = command()
         environ = environment(inheritance, listeners, server.pid)
         if server.cfg.daemon:
@@ -83,8 +78,10 @@ def execute(
             os.set_inheritable(fd, True)
         logs.close()
         os.execve(words[0], words, environ)
+    except ConfigError as error:
+        logs.line("ERROR", str(error))
     except BaseException as error:
-        log_exception("Exception in the process of a new master", error)
+        logs.exception("Exception in the process of a new master", error)
     finally:
         logs.close()
         os._exit(1)

@@ -16,8 +16,8 @@ from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
 from pywsgiserve.config import Config
-from pywsgiserve.hooks import Heartbeat, Worker
-from pywsgiserve.server import App, Owner, log_exception, native, running
+from pywsgiserve.hooks import Heartbeat, Worker, call_needed, call_safely
+from pywsgiserve.server import App, Owner, native, running
 
 FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
 ABORTED = 1
@@ -93,7 +93,7 @@ class Life:
             code = error.code if isinstance(error.code, int) else 1
             code = 0 if error.code is None else code
         except BaseException as error:
-            log_exception("Exception in worker process", error)
+            logs.exception("Exception in worker process", error)
             code = FAILED if self.worker.booted else BOOT_FAILED
             if not self.worker.booted and self.core.may_complain():
                 say = f"{type(error).__name__}: {error}"
@@ -108,36 +108,15 @@ class Life:
         """Serve until we are told to end; returns an exit code."""
         code = self._live()
         logs.line("INFO", f"Worker exiting (pid: {self.worker.pid})")
-        self._call_safely("worker_exit", self.server, self.worker)
+        call_safely(self.worker.cfg, "worker_exit", self.server, self.worker)
         logs.close()
         return code
-
-    def _call_safely(self, name: str, *arguments: object) -> None:
-        """Call a hook that must not stop what goes on."""
-        hook = getattr(self.worker.cfg, name)
-        if hook is not None:
-            try:
-                hook(*arguments)
-            except BaseException as error:
-                log_exception(f"Exception in {name} hook", error)
-
-    def _call(self, name: str, *arguments: object) -> None:
-        """Call a hook without which this worker cannot serve."""
-        hook = getattr(self.worker.cfg, name)
-        if hook is None:
-            return
-        try:
-            hook(*arguments)
-        except Exception as error:
-            log_exception(f"Exception in {name} hook", error)
-            said = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"{name}: the hook has failed: {said}") from None
 
     def serve(self) -> int:
         config, worker = self.worker.cfg, self.worker
         logs.line("INFO", f"Booting worker with pid: {worker.pid}")
         worker.tmp = Heartbeat(self.core.notify)
-        self._call("post_fork", self.server, worker)
+        call_needed(config, "post_fork", self.server, worker)
         if self.owner is not None:
             become(self.owner)
         if config.no_new_privs:
@@ -146,12 +125,12 @@ class Life:
         if config.max_requests:
             jitter = random.randint(0, config.max_requests_jitter)
             worker.max_requests = config.max_requests + jitter
-        self._call("post_worker_init", worker)
+        call_needed(config, "post_worker_init", worker)
         ring = logs.ring(self.rings, self.core.place)
         settings = native(config, self.access_log.fd, ring, worker=worker)
         try:
             engine = _core.Server(
-                settings, log_exception, self.listeners, self.core, self.heed
+                settings, logs.exception, self.listeners, self.core, self.heed
             )
         except ValueError as error:
             raise ConfigError(str(error)) from None
@@ -215,7 +194,7 @@ class Life:
         self.engine.stop(graceful=True, delay=delay)
 
     def on_quit(self, signum: int, frame: object) -> None:
-        self._call_safely("worker_int", self.worker)
+        call_safely(self.worker.cfg, "worker_int", self.worker)
         self.stop(graceful=False)
 
     def on_abort(self, signum: int, frame: object) -> None:
@@ -229,7 +208,7 @@ class Life:
             self.stop(graceful=True)
             return
         self.worker.aborted = True
-        self._call_safely("worker_abort", self.worker)
+        call_safely(self.worker.cfg, "worker_abort", self.worker)
         if serving:
             self.stop(graceful=True)
         raise SystemExit(ABORTED)
