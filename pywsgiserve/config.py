@@ -267,7 +267,8 @@ class Config:
         flags=("-t", "--timeout"),
         metavar="SECONDS",
         help="""How long a worker may be busy with a request, or with loading the app, until
-        it is killed and replaced; 0: as long as it likes. Waiting is not busy.""",
+        it is killed and replaced; 0: as long as it likes. Waiting is not busy, but
+        who waits must give a sign of life within that time.""",
     )
     request_timeout: float = setting(
         0.0,

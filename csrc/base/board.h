@@ -51,6 +51,7 @@ typedef struct {
     _Atomic bool deserted;  /* relieved, and nobody else waits for anything: it can be
                                killed */
     _Atomic bool closed;    /* it accepts no more, and ends */
+    _Atomic uint32_t signs; /* of life, that the master has asked for */
     _Atomic uint64_t claim; /* whose the cell is: see pws_cell_claim */
     pws_hand hands[PWS_BOARD_HANDS];
 } pws_cell;

@@ -95,15 +95,29 @@ swallow(int fd)
 }
 
 static void
+give_sign(const pws_poller *poller)
+{
+    if (poller->signs != NULL) {
+        atomic_fetch_add(poller->signs, 1);
+    }
+}
+
+/* Returns whether there was more than a question for a sign of life. */
+static bool
 read_letters(pws_poller *poller)
 {
     unsigned char bytes[16] = {0};
+    unsigned read = 0;
     pws_parcel parcel = {.text = bytes, .size = sizeof(bytes), .fds = poller->passed};
     ssize_t n = pws_pass_receive(poller->letter_fd, &parcel);
 
     for (ssize_t i = 0; i < n; i++) {
-        poller->letters |= bytes[i];
+        read |= bytes[i];
     }
+    if ((read & PWS_LETTER_SIGN) != 0) {
+        give_sign(poller);
+    }
+    poller->letters |= read & ~PWS_LETTER_SIGN;
     poller->passed_count = parcel.count;
     if (parcel.lost) {
         poller->letters |= PWS_LETTER_LOST;
@@ -112,6 +126,7 @@ read_letters(pws_poller *poller)
         poller->letters |= PWS_LETTER_END;
         pws_poller_remove(poller, poller->letter_fd); /* its end stays readable */
     }
+    return read != PWS_LETTER_SIGN || parcel.count > 0 || parcel.lost;
 }
 
 /* Whether the event was for the poller itself. */
@@ -123,8 +138,7 @@ is_own(pws_poller *poller, uint64_t key)
         return true;
     }
     if (key == PWS_KEY_LETTERS) {
-        read_letters(poller);
-        poller->woken = true;
+        poller->woken = read_letters(poller) || poller->woken;
         return true;
     }
     if (key == PWS_KEY_WAKE || key == PWS_KEY_PIPE) {

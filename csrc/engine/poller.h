@@ -7,6 +7,7 @@
 #ifndef PWS_ENGINE_POLLER_H
 #define PWS_ENGINE_POLLER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,6 +33,7 @@ typedef struct {
     int timer_fd;  /* timerfd: hosted mode only, else -1 */
     int pipe_fd;   /* read end of a pipe that ends the wait too, not owned; -1: none */
     int letter_fd; /* our end of a socket of letters, not owned; -1: none */
+    _Atomic uint32_t *signs;  /* of life: see PWS_LETTER_SIGN; NULL: nobody counts */
     unsigned letters;         /* all that have come and nobody has taken */
     int passed[PWS_PASS_MAX]; /* descriptors that came along, for who polls to take */
     unsigned passed_count;
@@ -66,6 +68,10 @@ int pws_poller_add_pipe(pws_poller *poller, int fd);
 #define PWS_LETTER_END 0x100u
 #define PWS_LETTER_LOST 0x200u
 int pws_poller_add_letters(pws_poller *poller, int fd);
+
+/* This letter asks whether anybody reads: it is answered by one more in `signs`, and
+ * nobody else hears of it. */
+#define PWS_LETTER_SIGN 0x20u
 
 /* Wait up to `timeout_ms` (-1: for ever) and fill `events`. Returns their number; 0
  * after a time-out, a wake or a signal; -1 with errno. */

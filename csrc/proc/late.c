@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "proc/reap.h"
+#include "proc/sign.h"
+#include "proc/spawn.h"
 
 /* For all stacks that are asked for, so that the last one is not waited for for ever.
  */
@@ -40,12 +43,19 @@ end_by_kill(pws_worker *w)
     w->late.next_ms = PWS_NEVER;
 }
 
+/* It has booted, and reads its orders. */
+static bool
+is_ready(const pws_master *m, const pws_worker *w)
+{
+    return atomic_load(&pws_worker_cell(&m->workers, w)->ready);
+}
+
 /* It has booted all the same? Then it reads its orders. */
 static void
 nudge(const pws_master *m, pws_worker *w, int64_t now_ms)
 {
     w->nudge_ms = PWS_NEVER;
-    if (!atomic_load(&pws_worker_cell(&m->workers, w)->ready)) {
+    if (!is_ready(m, w)) {
         pws_worker_nudge(w, now_ms);
     }
 }
@@ -54,8 +64,7 @@ nudge(const pws_master *m, pws_worker *w, int64_t now_ms)
 static bool
 serves(const pws_master *m, const pws_worker *w)
 {
-    return w->kind == PWS_KIND_WORKER &&
-           atomic_load(&pws_worker_cell(&m->workers, w)->ready);
+    return w->kind == PWS_KIND_WORKER && is_ready(m, w);
 }
 
 static pws_hand *
@@ -64,10 +73,14 @@ hand_of(const pws_master *m, const pws_worker *w)
     return &pws_worker_cell(&m->workers, w)->hands[0];
 }
 
-/* Whether the app still runs for the request that is late. */
+/* Whether it still owes us a sign, or its app still runs for the request that is late.
+ */
 static bool
 is_at_it(const pws_master *m, const pws_worker *w)
 {
+    if (w->late.silent) {
+        return !pws_sign_is_answered(&m->workers, w);
+    }
     return w->late.request == 0 || pws_hand_is_at(hand_of(m, w), w->late.request);
 }
 
@@ -173,14 +186,38 @@ begin(pws_master *m, pws_worker *w, uint64_t request, int64_t now_ms)
 {
     w->timed_out = true;
     w->late.stage = PWS_LATE_TOLD;
+    w->late.silent = false;
     w->late.request = request;
     w->late.next_ms = now_ms + STACKS_MS;
     want_stacks(m, w);
-    if (serves(m, w)) {
+    if (is_ready(m, w)) {
         pws_worker_retire(w, PWS_ORDER_RETIRE,
                           now_ms + STACKS_MS + ABORT_MS + m->settings.graceful_ms +
                               LAST_MS);
     }
+    if (w->kind == PWS_KIND_MOLD) {
+        pws_reap_forget_unborn(m, w->pid);
+    }
+}
+
+static const char *
+name_of(const pws_worker *w)
+{
+    return w->kind == PWS_KIND_MOLD ? "Mold" : "Worker";
+}
+
+/* It waits for something to do, and does not answer. */
+static void
+note_silence(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    if (!pws_sign_is_missing(&m->workers, w, m->settings.timeout_ms, now_ms)) {
+        return;
+    }
+    pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
+    pws_master_say(m, PWS_LOG_ERROR, "%s (pid:%d) is idle and gives no sign of life",
+                   name_of(w), (int)w->pid);
+    begin(m, w, 0, now_ms);
+    w->late.silent = true;
 }
 
 static void
@@ -203,6 +240,10 @@ note_lateness(pws_master *m, pws_worker *w, int64_t now_ms)
             pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) is at %s", (int)w->pid,
                            describe(&view, view.number, text));
         }
+        else if (w->kind == PWS_KIND_MOLD && is_ready(m, w)) {
+            pws_master_say(m, PWS_LOG_ERROR, "Mold (pid:%d) does not end forking",
+                           (int)w->pid);
+        }
         begin(m, w, view.took_ms > 0 ? view.number : 0, now_ms);
     }
     else if (view.slow != w->late.slow) {
@@ -210,6 +251,9 @@ note_lateness(pws_master *m, pws_worker *w, int64_t now_ms)
         pws_master_say(m, PWS_LOG_WARNING, "SLOW REQUEST (pid:%d): %s", (int)w->pid,
                        describe(&view, view.slow, text));
         want_stacks(m, w);
+    }
+    else {
+        note_silence(m, w, now_ms);
     }
 }
 
@@ -313,6 +357,51 @@ is_there(const pws_worker *w)
     return w->state != PWS_WORKER_NONE && w->pid != 0 && w->last_signal != SIGKILL;
 }
 
+/* Unborn: asked for, and nobody has said to be it */
+
+static bool
+is_unborn(const pws_worker *w)
+{
+    return w->state != PWS_WORKER_NONE && w->pid == 0;
+}
+
+static const pws_worker *
+find_process(const pws_master *m, pid_t pid)
+{
+    for (unsigned i = 0; i < m->workers.top; i++) {
+        const pws_worker *w = &m->workers.all[i];
+
+        if (w->state != PWS_WORKER_NONE && w->pid == pid) {
+            return w;
+        }
+    }
+    return NULL;
+}
+
+/* Its mold reads what it is asked in turn: when it has answered a later question it has
+ * done its part, and the time of the worker itself begins. */
+static void
+check_unborn(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    const pws_worker *mold = find_process(m, w->asked_of);
+
+    if (m->settings.timeout_ms <= 0 || mold == NULL) {
+        return;
+    }
+    if (w->claim_ms == PWS_NEVER && mold->sign.heard_ms > w->asked_ms) {
+        w->claim_ms = now_ms + m->settings.timeout_ms;
+    }
+    if (w->claim_ms > now_ms || !pws_cell_revoke(pws_worker_cell(&m->workers, w))) {
+        return;
+    }
+    pws_master_say(m, PWS_LOG_CRITICAL,
+                   "WORKER TIMEOUT: one that mold %d has forked "
+                   "gives no sign of life",
+                   (int)mold->pid);
+    pws_workers_give(w);
+    pws_spawn_failed(m);
+}
+
 /* When who must end tells its clients so; PWS_NEVER: it has, or need not. */
 static int64_t
 last_words_ms(const pws_worker *w)
@@ -329,6 +418,9 @@ pws_late_check(pws_master *m)
     for (unsigned i = 0; i < m->workers.top; i++) {
         pws_worker *w = &m->workers.all[i];
 
+        if (is_unborn(w)) {
+            check_unborn(m, w, now_ms);
+        }
         if (!is_there(w)) {
             continue;
         }
@@ -364,6 +456,9 @@ pws_late_due_ms(const pws_master *m, int64_t now_ms)
         const pws_worker *w = &m->workers.all[i];
         const pws_cell *cell = pws_worker_cell(&m->workers, w);
 
+        if (is_unborn(w)) {
+            due_ms = earlier(due_ms, w->claim_ms);
+        }
         if (!is_there(w)) {
             continue;
         }
@@ -375,6 +470,7 @@ pws_late_due_ms(const pws_master *m, int64_t now_ms)
         else if (m->settings.timeout_ms > 0) {
             due_ms = earlier(due_ms, now_ms + m->settings.timeout_ms -
                                          pws_cell_busy_ms(cell, now_ms));
+            due_ms = earlier(due_ms, pws_sign_due_ms(w));
         }
     }
     return due_ms;

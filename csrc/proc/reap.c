@@ -42,15 +42,13 @@ pws_reap_learn_pid(pws_master *m, pws_worker *w)
     }
 }
 
-/* A mold has ended: what it has not forked by now it never will. A worker that it has
- * forked, and that has not said so yet, finds its cell taken back. */
-static void
-forget_unborn(pws_master *m, unsigned generation)
+void
+pws_reap_forget_unborn(pws_master *m, pid_t mold)
 {
     for (unsigned i = 0; i < m->workers.top; i++) {
         pws_worker *w = &m->workers.all[i];
 
-        if (w->state == PWS_WORKER_NONE || w->pid != 0 || w->generation != generation) {
+        if (w->state == PWS_WORKER_NONE || w->pid != 0 || w->asked_of != mold) {
             continue;
         }
         if (pws_cell_revoke(pws_worker_cell(&m->workers, w))) {
@@ -105,7 +103,7 @@ bury(pws_master *m, pws_worker *w, int status)
     m->calls->reaped(m->context, &end);
     pws_workers_give(w);
     if (w->kind == PWS_KIND_MOLD) {
-        forget_unborn(m, w->generation);
+        pws_reap_forget_unborn(m, w->pid);
     }
     else if (served && WIFSIGNALED(status)) {
         have_siblings_look(m);

@@ -11,4 +11,9 @@ void pws_reap(pws_master *m);
 /* Look whether a mold has said what came of the worker that it was asked for. */
 void pws_reap_learn_pid(pws_master *m, pws_worker *w);
 
+/* A mold is not to be waited for any more: what it has not forked by now it never will.
+ * A worker that it has forked, and that has not said so yet, finds its cell taken back.
+ */
+void pws_reap_forget_unborn(pws_master *m, pid_t mold);
+
 #endif

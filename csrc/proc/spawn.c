@@ -160,6 +160,8 @@ ask_mold(pws_master *m, const pws_worker *mold)
     request.cell = (uint32_t)(w - m->workers.all);
     request.nonce = pws_cell_nonce(pws_worker_cell(&m->workers, w));
     request.number = w->number;
+    w->asked_of = mold->pid;
+    w->asked_ms = pws_clock_now_ms();
     request.fd_count =
         1 + m->calls->sockets(m->context, w->slot, false, request.fds + 1);
     if (pws_mold_ask(mold->order_fd, &request) < 0) {

@@ -133,7 +133,8 @@ pws_workers_take(pws_workers *workers, pws_worker_kind kind, int *order_fd)
                       .generation = workers->generation,
                       .order_fd = ends[1],
                       .end_ms = PWS_NEVER,
-                      .nudge_ms = PWS_NEVER};
+                      .nudge_ms = PWS_NEVER,
+                      .claim_ms = PWS_NEVER};
     *order_fd = ends[0];
     return w;
 }

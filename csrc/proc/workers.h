@@ -38,6 +38,18 @@ typedef enum {
 } pws_cause;
 
 #define PWS_REASON_MAX 96
+
+/* The sign of life that it is asked for: see sign.h. */
+typedef struct {
+    int64_t asked_ms;  /* when it was asked last; 0: not yet */
+    int64_t heard_ms;  /* when it was asked what it has answered last; 0: nothing */
+    int64_t next_ms;   /* when to look again; 0: it need not give any */
+    uint64_t requests; /* that it had served when we looked */
+    uint32_t seen;     /* signs, when it was asked */
+    unsigned in_vain;  /* looks since then that found nothing */
+    bool sent;         /* the question fitted into its socket */
+} pws_sign;
+
 /* How far it is with a worker that takes too long: see late.h. */
 typedef struct {
     enum {
@@ -48,6 +60,7 @@ typedef struct {
         PWS_LATE_OVER,     /* that request has ended; the next may be late */
     } stage;
     bool wants_stacks, gives_up;
+    bool silent;      /* it is late with its sign of life, and not with what it does */
     uint64_t request; /* the number of the one that is, or was, late; 0: none */
     uint64_t slow;    /* of the last one that was told of */
     int64_t next_ms;  /* of a stage: when its time is over; PWS_NEVER */
@@ -57,6 +70,7 @@ typedef struct {
     pws_worker_state state;
     pws_worker_kind kind;
     pws_lateness late;
+    pws_sign sign;
     pid_t pid;       /* 0: a mold forks it, and has not said yet */
     unsigned number; /* 1 for the first one of the master */
     unsigned generation;
@@ -67,6 +81,9 @@ typedef struct {
     int64_t end_ms;    /* when it is killed; PWS_NEVER */
     int64_t nudge_ms;  /* when it is told once more, as it could not read the order */
     int64_t served_ms; /* since when it serves; 0: it does not yet */
+    pid_t asked_of;    /* the mold that was asked for it; 0: we have forked it */
+    int64_t asked_ms;  /* when that was */
+    int64_t claim_ms;  /* when it must have said its pid; PWS_NEVER: not known yet */
     bool timed_out;    /* it was late, and is killed for that */
     pws_cause cause;
     char reason[PWS_REASON_MAX]; /* of PWS_CAUSE_RECYCLED */
@@ -80,7 +97,7 @@ typedef struct {
 } pws_workers;
 
 /* What is written to a worker. The numbers are bits of pws_poller's letters; some more
- * are in engine/lent.h. */
+ * are in engine/lent.h and engine/poller.h. */
 typedef enum {
     PWS_ORDER_RETIRE = 1,  /* finish what has begun, then end */
     PWS_ORDER_QUICK = 2,   /* finish the call in hand, then end */

@@ -187,6 +187,21 @@ fork_worker(master_object *self, const pws_mold_request *request)
     return 1;
 }
 
+/* The next thing that the master wants; it also asks whether we are alive, which needs
+ * no Python. */
+static int
+hear_more(const pws_master *m, pws_mold_request *request)
+{
+    for (;;) {
+        int rc = pws_mold_hear(m->order_fd, request);
+
+        if (rc <= 0 || request->order != PWS_LETTER_SIGN) {
+            return rc;
+        }
+        atomic_fetch_add(&m->cell->signs, 1);
+    }
+}
+
 static PyObject *
 hear(PyObject *object, PyObject *Py_UNUSED(unused))
 {
@@ -199,7 +214,7 @@ hear(PyObject *object, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    rc = pws_mold_hear(self->master.order_fd, &request);
+    rc = hear_more(&self->master, &request);
     Py_END_ALLOW_THREADS
     if (rc < 0) {
         if (errno != EINTR) {

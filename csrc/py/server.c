@@ -93,6 +93,9 @@ open_engine(server_object *self)
     }
     self->engine_open = true;
     self->engine.listener_room = self->listeners->room;
+    if (self->tie.master != NULL) {
+        self->engine.poller.signs = &self->tie.master->cell->signs;
+    }
     if (pws_poller_add_pipe(&self->engine.poller, self->wake_pipe[0]) < 0 ||
         (self->tie.master != NULL &&
          pws_poller_add_letters(&self->engine.poller, self->tie.master->order_fd) <

@@ -29,9 +29,11 @@ TEST(a_cell_is_empty_for_the_next_worker)
     CHECK_EQ(pws_cell_count(&cell), 2);
     atomic_store(&cell.leaving, true);
     atomic_store(&cell.closed, true);
+    atomic_store(&cell.signs, 7);
 
     pws_cell_assign(&cell);
     CHECK(!atomic_load(&cell.closed));
+    CHECK_EQ(atomic_load(&cell.signs), 0);
     CHECK(!atomic_load(&cell.ready));
     CHECK(!atomic_load(&cell.leaving));
     CHECK_EQ(pws_cell_count(&cell), 1);

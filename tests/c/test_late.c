@@ -289,6 +289,107 @@ TEST(a_boot_that_takes_too_long_is_interrupted_and_killed)
     finish(w, SIGKILL);
 }
 
+/* It has been asked, and has said nothing for a whole time-out. */
+static void
+be_silent(pws_worker *w)
+{
+    w->sign = (pws_sign){
+        .asked_ms = 1, .next_ms = pws_clock_now_ms(), .in_vain = 1, .sent = true};
+}
+
+TEST(an_idle_worker_without_a_sign_has_a_successor_at_once_and_is_killed)
+{
+    pws_worker *w;
+
+    start(600000);
+    w = fork_worker(false);
+    be_silent(w);
+    pws_late_check(&m);
+    CHECK(has_said("WORKER TIMEOUT (pid:"));
+    CHECK(has_said(") is idle and gives no sign of life"));
+    CHECK_EQ(w->state, PWS_WORKER_RETIRING);
+    CHECK(w->timed_out);
+    finish(w, SIGKILL);
+}
+
+TEST(one_that_gives_its_sign_late_is_not_interrupted)
+{
+    pws_worker *w;
+
+    start(600000);
+    w = fork_worker(false);
+    be_silent(w);
+    pws_late_check(&m);
+    CHECK_EQ(w->late.stage, PWS_LATE_TOLD);
+    atomic_fetch_add(&pws_worker_cell(&m.workers, w)->signs, 1);
+    pws_late_check(&m);
+    CHECK_EQ(w->late.stage, PWS_LATE_OVER);
+    CHECK_EQ(w->last_signal, 0);
+    w->end_ms = 0;
+    finish(w, SIGKILL);
+}
+
+static pws_worker *
+ask_for_worker(const pws_worker *mold)
+{
+    int order_fd;
+    pws_worker *w = pws_workers_take(&m.workers, PWS_KIND_WORKER, &order_fd);
+
+    CHECK(w != NULL);
+    close(order_fd);
+    w->asked_of = mold->pid;
+    w->asked_ms = 100;
+    return w;
+}
+
+TEST(what_a_silent_mold_was_asked_for_is_forgotten)
+{
+    pws_worker *mold, *w, *other;
+
+    start(600000);
+    mold = fork_worker(false);
+    mold->kind = PWS_KIND_MOLD;
+    w = ask_for_worker(mold);
+    other = ask_for_worker(mold);
+    other->asked_of = 1; /* of the one that came after it */
+    be_silent(mold);
+    pws_late_check(&m);
+    CHECK(has_said("Mold (pid:"));
+    CHECK_EQ(mold->state, PWS_WORKER_RETIRING); /* so it is asked for nothing more */
+    CHECK_EQ(w->state, PWS_WORKER_NONE);
+    CHECK_EQ(other->state, PWS_WORKER_BOOTING);
+    finish(mold, SIGKILL);
+}
+
+TEST(one_that_was_forked_and_does_not_say_so_is_given_up)
+{
+    pws_worker *mold, *w;
+
+    start(600000);
+    mold = fork_worker(false);
+    mold->kind = PWS_KIND_MOLD;
+    w = ask_for_worker(mold);
+    mold->sign.heard_ms = 100; /* perhaps before it was asked for that */
+    pws_late_check(&m);
+    CHECK_EQ(w->claim_ms, PWS_NEVER);
+    mold->sign.heard_ms = 101;
+    pws_late_check(&m);
+    CHECK(w->claim_ms != PWS_NEVER);
+    CHECK(pws_late_due_ms(&m, pws_clock_now_ms()) <= w->claim_ms);
+    CHECK_EQ(w->state, PWS_WORKER_BOOTING);
+    w->claim_ms = 1;
+    CHECK(pws_cell_claim(pws_worker_cell(&m.workers, w),
+                         pws_cell_nonce(pws_worker_cell(&m.workers, w)), 42));
+    pws_late_check(&m); /* it has, in the last moment */
+    CHECK_EQ(w->state, PWS_WORKER_BOOTING);
+    pws_cell_assign(pws_worker_cell(&m.workers, w));
+    pws_late_check(&m);
+    CHECK_EQ(w->state, PWS_WORKER_NONE);
+    CHECK(has_said("has forked gives no sign of life"));
+    mold->end_ms = 0;
+    finish(mold, SIGKILL);
+}
+
 TEST(a_process_that_does_not_answer_is_not_waited_for)
 {
     pws_stacks stacks;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/lent.h"
+#include "engine/poller.h"
 #include "harness.h"
 #include "proc/master.h"
 #include "proc/signals.h"
@@ -240,8 +241,11 @@ wait_for_order(int what)
             order = PWS_ORDER_RETIRE;
         }
         looks = looks || (unsigned char)order == PWS_LETTER_LOOK;
-    } while (order == PWS_ORDER_REOPEN || order == PWS_ORDER_DRAIN ||
-             (unsigned char)order == PWS_LETTER_LOOK);
+        if (order == PWS_LETTER_SIGN) {
+            atomic_fetch_add(&master.cell->signs, 1);
+        }
+    } while (order == PWS_LETTER_SIGN || order == PWS_ORDER_REOPEN ||
+             order == PWS_ORDER_DRAIN || (unsigned char)order == PWS_LETTER_LOOK);
     _exit(what == LOOK && looks ? 5 : 0);
 }
 
@@ -434,7 +438,7 @@ TEST(who_is_busy_for_too_long_is_killed_and_replaced)
     reset();
     on_start = 0;
     behaviour[1] = HANG;
-    CHECK_EQ(run(1, 200), 0);
+    CHECK_EQ(run(1, 1000), 0);
     CHECK(WIFSIGNALED(statuses[1]) && WTERMSIG(statuses[1]) == SIGKILL);
     CHECK_EQ(forks, 2);
     CHECK_EQ(statuses[2], 0);
@@ -448,7 +452,7 @@ TEST(siblings_of_one_that_was_killed_are_told_to_look)
     on_start = 0;
     behaviour[1] = HANG;
     behaviour[2] = LOOK;
-    CHECK_EQ(run(2, 200), 0);
+    CHECK_EQ(run(2, 1000), 0);
     CHECK(WIFSIGNALED(statuses[1]));
     CHECK(WIFEXITED(statuses[2]) && WEXITSTATUS(statuses[2]) == 5);
     end();

@@ -65,6 +65,28 @@ TEST(letters_are_added_up_until_they_are_taken)
     close_poller();
 }
 
+TEST(a_question_for_a_sign_is_answered_and_told_to_nobody)
+{
+    _Atomic uint32_t signs = 0;
+
+    open_poller();
+    CHECK_EQ(pws_poller_add_letters(&poller, ends[0]), 0);
+    CHECK_EQ(write(ends[1], "\x20", 1), 1);
+    CHECK_EQ(pws_poller_wait(&poller, -1), 0);
+    CHECK(!poller.woken);
+    CHECK_EQ(poller.letters, 0); /* and nobody counts */
+    poller.signs = &signs;
+    CHECK_EQ(write(ends[1], "\x20", 1), 1);
+    CHECK_EQ(pws_poller_wait(&poller, -1), 0);
+    CHECK(!poller.woken);
+    CHECK_EQ(write(ends[1], "\x20\1", 2), 2);
+    CHECK_EQ(pws_poller_wait(&poller, -1), 0);
+    CHECK(poller.woken);
+    CHECK_EQ(poller.letters, 1);
+    CHECK_EQ(atomic_load(&signs), 2);
+    close_poller();
+}
+
 TEST(more_letters_than_are_read_at_once_all_arrive)
 {
     open_poller();
