@@ -32,6 +32,7 @@ pws_cell_assign(pws_cell *cell)
     atomic_store_explicit(&cell->relieved, false, RELAXED);
     atomic_store_explicit(&cell->deserted, false, RELAXED);
     atomic_store_explicit(&cell->signs, 0, RELAXED);
+    atomic_store_explicit(&cell->cause, 0, RELAXED);
     for (unsigned i = 0; i < PWS_BOARD_HANDS; i++) {
         clear_hand(&cell->hands[i]);
     }
@@ -68,6 +69,43 @@ pws_cell_revoke(pws_cell *cell)
 
     return atomic_compare_exchange_strong(&cell->claim, &unclaimed,
                                           (uint64_t)(nonce + 1) << 32);
+}
+
+void
+pws_cell_blame(pws_cell *cell, uint32_t cause, const char *reason)
+{
+    uint64_t words[PWS_REASON_WORDS] = {0};
+    size_t len = strlen(reason);
+
+    if (atomic_load_explicit(&cell->cause, RELAXED) != 0) {
+        return;
+    }
+    memcpy(words, reason, len < PWS_REASON_MAX ? len : PWS_REASON_MAX - 1);
+    for (size_t i = 0; i < PWS_REASON_WORDS; i++) {
+        atomic_store_explicit(&cell->reason[i], words[i], memory_order_release);
+    }
+    atomic_store_explicit(&cell->cause, cause, memory_order_release);
+}
+
+/* The number of the assignment changes before there is another text: who has read of
+ * that sees it. */
+uint32_t
+pws_cell_reason(const pws_cell *cell, char text[PWS_REASON_MAX])
+{
+    uint64_t words[PWS_REASON_WORDS];
+    uint32_t nonce = pws_cell_nonce(cell);
+    uint32_t cause = atomic_load_explicit(&cell->cause, memory_order_acquire);
+
+    for (size_t i = 0; i < PWS_REASON_WORDS; i++) {
+        words[i] = atomic_load_explicit(&cell->reason[i], memory_order_acquire);
+    }
+    if (cause == 0 || pws_cell_nonce(cell) != nonce) {
+        text[0] = '\0';
+        return 0;
+    }
+    memcpy(text, words, PWS_REASON_MAX);
+    text[PWS_REASON_MAX - 1] = '\0';
+    return cause;
 }
 
 void

@@ -27,6 +27,10 @@
 #define PWS_HAND_WORDS 15
 #define PWS_HAND_TEXT (8 * PWS_HAND_WORDS)
 
+/* Room for why a worker has to go: "recycled" and the like, and the '\0'. */
+#define PWS_REASON_WORDS 12
+#define PWS_REASON_MAX (8 * PWS_REASON_WORDS)
+
 /* The request that a thread has in hand, or had last. Its number is `sequence`, even:
  * two more than that of the one before, never 0. */
 typedef struct {
@@ -53,6 +57,9 @@ typedef struct {
     _Atomic bool closed;    /* it accepts no more, and ends */
     _Atomic uint32_t signs; /* of life, that the master has asked for */
     _Atomic uint64_t claim; /* whose the cell is: see pws_cell_claim */
+    /* By the master, once an assignment: */
+    _Atomic uint32_t cause;                    /* why it has to go; 0: it has not */
+    _Atomic uint64_t reason[PWS_REASON_WORDS]; /* more of that, as text */
     pws_hand hands[PWS_BOARD_HANDS];
 } pws_cell;
 
@@ -76,6 +83,15 @@ bool pws_cell_claim(pws_cell *cell, uint32_t nonce, int32_t pid);
  * one who has not: returns whether it is back. */
 int32_t pws_cell_claimed(const pws_cell *cell);
 bool pws_cell_revoke(pws_cell *cell);
+
+/* By the master: why the worker has to go, for those who look; `cause` is a number of
+ * its own. The first one is kept, beyond the worker's end until the cell is assigned
+ * again. */
+void pws_cell_blame(pws_cell *cell, uint32_t cause, const char *reason);
+
+/* Returns that cause and copies the text, which may be ""; 0 and "" when there is none,
+ * or the cell is assigned anew meanwhile. */
+uint32_t pws_cell_reason(const pws_cell *cell, char text[PWS_REASON_MAX]);
 
 /* By the worker: it can serve; it is busy; it has nothing to do, or waits for its
  * client. */

@@ -56,7 +56,7 @@ take_note(pws_master *m)
         }
         if (w->state == PWS_WORKER_SERVING && w->last_signal == 0 &&
             pws_worker_has_closed(&m->workers, w)) {
-            pws_worker_blame(w, PWS_CAUSE_OWN);
+            pws_worker_blame(&m->workers, w, PWS_CAUSE_OWN, "");
             pws_worker_retire(w, PWS_ORDER_RETIRE, pws_master_last_moment(m));
         }
     }
@@ -71,7 +71,7 @@ retire_old_molds(pws_master *m, int64_t end_ms)
 
         if (w->kind == PWS_KIND_MOLD && w->generation != m->workers.generation &&
             (w->state == PWS_WORKER_BOOTING || w->state == PWS_WORKER_SERVING)) {
-            pws_worker_blame(w, PWS_CAUSE_RELOAD);
+            pws_worker_blame(&m->workers, w, PWS_CAUSE_RELOAD, "");
             pws_worker_retire(w, PWS_ORDER_RETIRE, end_ms);
         }
     }
@@ -86,9 +86,9 @@ retire_one(pws_master *m, bool wanted, int64_t end_ms)
         return;
     }
     if (w->generation != m->workers.generation) {
-        pws_worker_blame(w, PWS_CAUSE_RELOAD);
+        pws_worker_blame(&m->workers, w, PWS_CAUSE_RELOAD, "");
     }
-    pws_worker_blame(w, wanted ? PWS_CAUSE_SURPLUS : PWS_CAUSE_OWN);
+    pws_worker_blame(&m->workers, w, wanted ? PWS_CAUSE_SURPLUS : PWS_CAUSE_OWN, "");
     pws_worker_retire(w, PWS_ORDER_RETIRE, end_ms);
 }
 

@@ -41,6 +41,7 @@ add_decision(const pws_worker *w, int status, char words[PWS_CAUSE_ROOM])
     switch (w->cause) {
     case PWS_CAUSE_NONE:
     case PWS_CAUSE_STOP:
+    case PWS_CAUSE_LATE: /* "timed out" is there already */
         return;
     case PWS_CAUSE_RECYCLED:
         text = "recycled: ";

@@ -180,6 +180,15 @@ describe(const pws_hand_view *view, uint64_t number, char text[PWS_HAND_TEXT + 6
     return text;
 }
 
+/* One that still boots may be forgiven: it is blamed when it is interrupted. */
+static void
+accuse(const pws_master *m, pws_worker *w, const char *reason)
+{
+    if (is_ready(m, w)) {
+        pws_worker_blame(&m->workers, w, PWS_CAUSE_LATE, reason);
+    }
+}
+
 /* It is late now: it takes nothing new, and gets a successor. */
 static void
 begin(pws_master *m, pws_worker *w, uint64_t request, int64_t now_ms)
@@ -216,6 +225,7 @@ note_silence(pws_master *m, pws_worker *w, int64_t now_ms)
     pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
     pws_master_say(m, PWS_LOG_ERROR, "%s (pid:%d) is idle and gives no sign of life",
                    name_of(w), (int)w->pid);
+    accuse(m, w, "no sign of life");
     begin(m, w, 0, now_ms);
     w->late.silent = true;
 }
@@ -232,6 +242,7 @@ note_lateness(pws_master *m, pws_worker *w, int64_t now_ms)
     if (view.overdue != 0 && view.overdue != w->late.request) {
         pws_master_say(m, PWS_LOG_CRITICAL, "WORKER REQUEST TIMEOUT (pid:%d): %s",
                        (int)w->pid, describe(&view, view.overdue, text));
+        accuse(m, w, describe(&view, view.overdue, text));
         begin(m, w, view.overdue, now_ms);
     }
     else if (timeout_ms > 0 && pws_cell_busy_ms(cell, now_ms) >= timeout_ms) {
@@ -239,11 +250,14 @@ note_lateness(pws_master *m, pws_worker *w, int64_t now_ms)
         if (view.number != 0 && view.took_ms > 0) {
             pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) is at %s", (int)w->pid,
                            describe(&view, view.number, text));
+            accuse(m, w, text);
         }
         else if (w->kind == PWS_KIND_MOLD && is_ready(m, w)) {
             pws_master_say(m, PWS_LOG_ERROR, "Mold (pid:%d) does not end forking",
                            (int)w->pid);
+            accuse(m, w, "forking");
         }
+        accuse(m, w, "busy"); /* with what cannot be seen any more */
         begin(m, w, view.took_ms > 0 ? view.number : 0, now_ms);
     }
     else if (view.slow != w->late.slow) {
@@ -289,6 +303,9 @@ forgive(pws_master *m, pws_worker *w, int64_t now_ms)
 static void
 abort_request(const pws_master *m, pws_worker *w, int64_t now_ms)
 {
+    if (!is_ready(m, w)) {
+        pws_worker_blame(&m->workers, w, PWS_CAUSE_LATE, "booting");
+    }
     atomic_store(&hand_of(m, w)->aborted, w->late.request);
     send_signal(w, SIGABRT, w->end_ms);
     w->late.stage = PWS_LATE_ABORTED;

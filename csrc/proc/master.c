@@ -119,7 +119,7 @@ retire_all(pws_master *m, pws_order order, int64_t end_ms)
 {
     for (unsigned i = 0; i < m->workers.top; i++) {
         if (m->workers.all[i].state != PWS_WORKER_NONE) {
-            pws_worker_blame(&m->workers.all[i], PWS_CAUSE_STOP);
+            pws_worker_blame(&m->workers, &m->workers.all[i], PWS_CAUSE_STOP, "");
             pws_worker_retire(&m->workers.all[i], order, end_ms);
         }
     }
@@ -190,7 +190,7 @@ retire_tried(pws_master *m)
         pws_worker *w = &m->workers.all[i];
 
         if (w->state != PWS_WORKER_NONE && w->generation == m->workers.generation) {
-            pws_worker_blame(w, PWS_CAUSE_GIVEN_UP);
+            pws_worker_blame(&m->workers, w, PWS_CAUSE_GIVEN_UP, "");
             pws_worker_retire(w, PWS_ORDER_RETIRE, end_ms);
         }
     }

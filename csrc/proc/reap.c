@@ -96,7 +96,7 @@ bury(pws_master *m, pws_worker *w, int status)
     bool served = atomic_load(&pws_worker_cell(&m->workers, w)->ready);
 
     if (closed) {
-        pws_worker_blame(w, PWS_CAUSE_OWN);
+        pws_worker_blame(&m->workers, w, PWS_CAUSE_OWN, "");
     }
     pws_cause_words(m, w, status, words);
     pws_cause_log(m, w, status, words);

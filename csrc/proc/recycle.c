@@ -53,9 +53,9 @@ pws_recycle_rss(pid_t pid)
 }
 
 static void
-recycle(const pws_master *m, pws_worker *w)
+recycle(const pws_master *m, pws_worker *w, const char *reason)
 {
-    w->cause = PWS_CAUSE_RECYCLED;
+    pws_worker_blame(&m->workers, w, PWS_CAUSE_RECYCLED, reason);
     pws_master_say(m, PWS_LOG_INFO, "Worker (pid:%d) is recycled: %s", (int)w->pid,
                    w->reason);
 }
@@ -66,11 +66,12 @@ look_at_requests(const pws_master *m, pws_worker *w)
 {
     const pws_cell *cell = pws_worker_cell(&m->workers, w);
     uint64_t max = m->settings.max_requests;
+    char reason[PWS_REASON_MAX];
 
     if (max > 0 && atomic_load(&cell->leaving) && !atomic_load(&cell->closed) &&
         atomic_load(&cell->requests) >= max) {
-        (void)snprintf(w->reason, sizeof(w->reason), "max_requests %" PRIu64, max);
-        recycle(m, w);
+        (void)snprintf(reason, sizeof(reason), "max_requests %" PRIu64, max);
+        recycle(m, w, reason);
     }
 }
 
@@ -78,12 +79,13 @@ static void
 look_at_age(const pws_master *m, pws_worker *w, int64_t now_ms)
 {
     int64_t max_ms = m->settings.lifetime_ms, age_ms = now_ms - w->served_ms;
+    char reason[PWS_REASON_MAX];
 
     if (max_ms > 0 && age_ms >= pws_recycle_lifetime_ms(max_ms, w->number)) {
-        (void)snprintf(w->reason, sizeof(w->reason),
+        (void)snprintf(reason, sizeof(reason),
                        "%" PRId64 " s old, max_worker_lifetime %g", age_ms / 1000,
                        (double)max_ms / 1000);
-        recycle(m, w);
+        recycle(m, w, reason);
     }
 }
 
@@ -91,14 +93,14 @@ static void
 look_at_memory(pws_master *m, pws_worker *w, int64_t now_ms)
 {
     uint64_t max = m->settings.rss_max, rss = pws_recycle_rss(w->pid);
+    char reason[PWS_REASON_MAX];
 
     if (rss <= max) {
         return;
     }
-    (void)snprintf(w->reason, sizeof(w->reason),
-                   "%" PRIu64 " MiB, max_worker_rss %" PRIu64, (rss + MIB - 1) / MIB,
-                   max / MIB);
-    recycle(m, w);
+    (void)snprintf(reason, sizeof(reason), "%" PRIu64 " MiB, max_worker_rss %" PRIu64,
+                   (rss + MIB - 1) / MIB, max / MIB);
+    recycle(m, w, reason);
     if (now_ms - w->served_ms < YOUNG_MS) {
         pws_spawn_failed(m); /* its successors come with growing pauses */
     }

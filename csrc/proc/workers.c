@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -244,10 +245,13 @@ pws_worker_nudge(pws_worker *w, int64_t now_ms)
 }
 
 void
-pws_worker_blame(pws_worker *w, pws_cause cause)
+pws_worker_blame(const pws_workers *workers, pws_worker *w, pws_cause cause,
+                 const char *reason)
 {
     if (w->cause == PWS_CAUSE_NONE) {
         w->cause = cause;
+        (void)snprintf(w->reason, sizeof(w->reason), "%s", reason);
+        pws_cell_blame(pws_worker_cell(workers, w), cause, reason);
     }
 }
 

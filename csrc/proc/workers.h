@@ -35,9 +35,8 @@ typedef enum {
     PWS_CAUSE_SURPLUS,  /* fewer are wanted */
     PWS_CAUSE_OWN,      /* it has closed its sockets by itself */
     PWS_CAUSE_STOP,     /* all end */
+    PWS_CAUSE_LATE,     /* it took too long; `reason` says for what */
 } pws_cause;
-
-#define PWS_REASON_MAX 96
 
 /* The sign of life that it is asked for: see sign.h. */
 typedef struct {
@@ -86,7 +85,7 @@ typedef struct {
     int64_t claim_ms;  /* when it must have said its pid; PWS_NEVER: not known yet */
     bool timed_out;    /* it was late, and is killed for that */
     pws_cause cause;
-    char reason[PWS_REASON_MAX]; /* of PWS_CAUSE_RECYCLED */
+    char reason[PWS_REASON_MAX]; /* more of the cause; "" */
 } pws_worker;
 
 typedef struct {
@@ -167,11 +166,15 @@ pws_worker *pws_workers_spare(pws_workers *workers, bool wanted);
  * is gone, and deadlines do the rest. Returns whether it was written. */
 bool pws_worker_order(const pws_worker *w, unsigned order);
 
-/* Tell a worker to end, and kill it when it has not by `end_ms`; the first cause is the
- * one that is kept. One that boots reads no orders: it gets a signal, and another one
- * every second, since what runs there may lose it (pws_worker_nudge). */
+/* Tell a worker to end, and kill it when it has not by `end_ms`. One that boots reads
+ * no orders: it gets a signal, and another one every second, since what runs there may
+ * lose it (pws_worker_nudge). */
 void pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms);
-void pws_worker_blame(pws_worker *w, pws_cause cause);
 void pws_worker_nudge(pws_worker *w, int64_t now_ms);
+
+/* Why it is to end: the first cause is the one that is kept, here and on the board.
+ * `reason` says more, or is "". */
+void pws_worker_blame(const pws_workers *workers, pws_worker *w, pws_cause cause,
+                      const char *reason);
 
 #endif

@@ -39,6 +39,35 @@ TEST(a_cell_is_empty_for_the_next_worker)
     CHECK_EQ(pws_cell_count(&cell), 1);
 }
 
+TEST(why_a_worker_goes_is_kept_until_its_cell_has_another_one)
+{
+    pws_cell cell = {0};
+    char text[PWS_REASON_MAX], longest[200];
+
+    pws_cell_assign(&cell);
+    CHECK_EQ(pws_cell_reason(&cell, text), 0);
+    CHECK_BYTES(text, strlen(text), "");
+    pws_cell_blame(&cell, 3, "max_requests 1000");
+    CHECK_EQ(pws_cell_reason(&cell, text), 3);
+    CHECK_BYTES(text, strlen(text), "max_requests 1000");
+    pws_cell_blame(&cell, 4, "something else"); /* the first one counts */
+    CHECK_EQ(pws_cell_reason(&cell, text), 3);
+    CHECK_BYTES(text, strlen(text), "max_requests 1000");
+
+    pws_cell_assign(&cell);
+    CHECK_EQ(pws_cell_reason(&cell, text), 0);
+    pws_cell_blame(&cell, 5, "");
+    CHECK_EQ(pws_cell_reason(&cell, text), 5);
+    CHECK_BYTES(text, strlen(text), "");
+
+    pws_cell_assign(&cell);
+    memset(longest, 'x', sizeof(longest));
+    longest[sizeof(longest) - 1] = '\0';
+    pws_cell_blame(&cell, 6, longest);
+    CHECK_EQ(pws_cell_reason(&cell, text), 6);
+    CHECK_EQ(strlen(text), PWS_REASON_MAX - 1);
+}
+
 TEST(busy_is_told_by_how_long)
 {
     pws_cell cell = {0};

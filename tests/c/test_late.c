@@ -145,6 +145,7 @@ TEST(an_overdue_request_is_told_of_with_its_stacks_and_then_interrupted)
 {
     pws_worker *w;
     pws_hand *hand;
+    char text[PWS_REASON_MAX];
 
     start(0);
     (void)signal(SIGPIPE, SIG_IGN);
@@ -157,6 +158,8 @@ TEST(an_overdue_request_is_told_of_with_its_stacks_and_then_interrupted)
     CHECK(has_said("Thread 1:\n  in stuck"));
     CHECK_EQ(atomic_load(&hand->aborted), atomic_load(&hand->sequence));
     CHECK_EQ(w->state, PWS_WORKER_RETIRING);
+    CHECK_EQ(pws_cell_reason(pws_worker_cell(&m.workers, w), text), PWS_CAUSE_LATE);
+    CHECK_EQ(strncmp(text, "GET /stuck, ", 12), 0);
     finish(w, -9);
 }
 

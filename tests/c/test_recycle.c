@@ -79,6 +79,7 @@ TEST(lifetimes_differ_by_a_tenth_at_most)
 
 TEST(who_is_old_is_recycled_when_its_time_has_come)
 {
+    char text[PWS_REASON_MAX];
     int64_t end_ms;
 
     open_master(2);
@@ -91,6 +92,9 @@ TEST(who_is_old_is_recycled_when_its_time_has_come)
     pws_recycle(&master, end_ms);
     CHECK_EQ(pws_workers_count(&master.workers).spare, 1);
     CHECK_EQ(master.workers.all[1].cause, PWS_CAUSE_RECYCLED);
+    CHECK_EQ(pws_cell_reason(&master.workers.board->cells[1], text),
+             PWS_CAUSE_RECYCLED);
+    CHECK(strcmp(text, "102 s old, max_worker_lifetime 100") == 0);
     says("1 Worker (pid:N) is recycled: 102 s old, max_worker_lifetime 100");
     CHECK_EQ(pws_recycle_due_ms(&master), 1000 + pws_recycle_lifetime_ms(100000, 1));
     pws_master_close(&master);
