@@ -230,13 +230,26 @@ pws_systemd_take_over(pws_systemd *s)
 }
 
 typedef struct {
-    unsigned busy, idle;
+    unsigned busy, idle, well;
 } census;
 
-static census
-count(const pws_workers *workers)
+/* Whether clients can hope for it: it is not late, nor silent, and has not been in one
+ * call for longer than the manager waits. A relief at work alone means little: each
+ * call of a tenth of a second has it. */
+static bool
+is_well(const pws_systemd *s, const pws_workers *workers, const pws_worker *w)
 {
-    census n = {0, 0};
+    const pws_cell *cell = pws_worker_cell(workers, w);
+    bool late = w->late.stage != PWS_LATE_NOT && w->late.stage != PWS_LATE_OVER;
+
+    return !late && w->sign.in_vain == 0 &&
+           pws_cell_busy_ms(cell, pws_clock_now_ms()) < 2 * s->watchdog_ms;
+}
+
+static census
+count(const pws_systemd *s, const pws_workers *workers)
+{
+    census n = {0, 0, 0};
 
     for (unsigned i = 0; i < workers->top; i++) {
         const pws_worker *w = &workers->all[i];
@@ -245,6 +258,7 @@ count(const pws_workers *workers)
             w->last_signal != 0) {
             continue;
         }
+        n.well += is_well(s, workers, w);
         /* Since when does not matter: at the end of time it is long since. */
         if (pws_cell_busy_ms(pws_worker_cell(workers, w), INT64_MAX) > 0) {
             n.busy++;
@@ -280,11 +294,11 @@ tell_status(pws_systemd *s, census n, int64_t now_ms)
 static void
 tell_of_life(pws_systemd *s, bool healthy, int64_t now_ms)
 {
-    bool sent = !healthy || send_text(s, "WATCHDOG=1");
+    bool sent = healthy && send_text(s, "WATCHDOG=1");
 
     if (!healthy && !s->withheld) {
-        pws_log(PWS_LOG_ERROR, "No worker serves: the watchdog of systemd is not told "
-                               "that all is well");
+        pws_log(PWS_LOG_ERROR, "No worker serves, or all hang: the watchdog of systemd "
+                               "is not told that all is well");
     }
     s->withheld = !healthy;
     s->watchdog_due_ms = now_ms + (sent ? s->watchdog_ms : RETRY_MS);
@@ -303,9 +317,9 @@ pws_systemd_turn(pws_systemd *s, const pws_workers *workers, bool excused)
     if (s->unsent_count > 0 && (s->retry_ms > now_ms || !send_unsent(s))) {
         return; /* nothing of this would get through either */
     }
-    n = count(workers);
+    n = count(s, workers);
     if (s->watchdog_due_ms <= now_ms) {
-        tell_of_life(s, excused || n.busy + n.idle > 0, now_ms);
+        tell_of_life(s, excused || n.well > 0, now_ms);
     }
     tell_status(s, n, now_ms);
 }

@@ -69,7 +69,9 @@ void pws_systemd_hand_over(pws_systemd *s, pid_t successor);
 /* By that one, when it is alone: it speaks from now on. */
 void pws_systemd_take_over(pws_systemd *s);
 
-/* How the workers are. `excused`: none needs to serve now. */
+/* How the workers are. `excused`: none needs to serve now. The sign of life is withheld
+ * while there is no worker that is well; one that is late, silent or in one call for
+ * longer than the manager waits is not. It is sent as soon as there is one again. */
 void pws_systemd_turn(pws_systemd *s, const pws_workers *workers, bool excused);
 
 /* When the next turn is due; PWS_NEVER. */

@@ -261,6 +261,48 @@ TEST(the_watchdog_is_not_told_that_all_is_well_when_nobody_serves)
     end();
 }
 
+/* Whether the manager is told now that all is well. */
+static bool
+is_told(void)
+{
+    bool told = false;
+
+    systemd.watchdog_due_ms = 0;
+    turn();
+    while (heard()[0] != '\0') {
+        told = told || strcmp(got, "WATCHDOG=1") == 0;
+    }
+    return told;
+}
+
+TEST(the_watchdog_is_not_told_that_all_is_well_when_all_hang)
+{
+    pws_worker *w, *other;
+    int64_t now_ms = pws_clock_now_ms();
+
+    begin_with_watchdog(60000000);
+    w = add_worker();
+    other = add_worker();
+    pws_systemd_ready(&systemd);
+    CHECK(is_told());
+    w->late.stage = PWS_LATE_TOLD;
+    CHECK(is_told());
+    other->sign.in_vain = 1;
+    CHECK(!is_told());
+    CHECK(pws_systemd_due_ms(&systemd) <= pws_clock_now_ms() + 1000); /* it looks on */
+    other->sign.in_vain = 0;
+    atomic_store(&pws_worker_cell(&workers, other)->busy_since_ms, now_ms - 30000);
+    CHECK(is_told()); /* half of the time is no reason yet */
+    atomic_store(&pws_worker_cell(&workers, other)->busy_since_ms, now_ms - 60000);
+    CHECK(!is_told());
+    atomic_store(&pws_worker_cell(&workers, w)->busy_since_ms, now_ms - 60000);
+    w->late.stage = PWS_LATE_OVER;
+    CHECK(!is_told());
+    pws_cell_end(pws_worker_cell(&workers, w));
+    CHECK(is_told());
+    end();
+}
+
 TEST(a_successor_is_silent_until_it_is_alone)
 {
     char text[96];

@@ -226,10 +226,30 @@ def test_the_watchdog_is_left_to_bite_when_nobody_serves(deploy, place, manager)
         rewrite(place / "main.py", "import nix")
         for worker in server.workers():
             os.kill(worker, signal.SIGKILL)
-        server.wait_for(r"\[ERROR\] No worker serves: the watchdog of systemd")
+        server.wait_for(r"\[ERROR\] No worker serves, or all hang: the watchdog of")
         manager.now()
         server.wait_for(r"(?s)(exited with code 3.*){3}")
         assert not [m for m in manager.now() if "WATCHDOG" in m]
+
+
+def test_the_watchdog_is_left_to_bite_when_all_hang(deploy, manager):
+    """They serve as far as the master knows, and no client is served."""
+    hang = b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n"
+    given = with_watchdog(manager, 1_000_000)
+    with deploy("--timeout", "0", workers=2, **given) as server:
+        manager.wait_for(STATUS=".* 0 busy, 2 idle")
+        manager.wait_for(WATCHDOG="1")
+        with server.connect() as one, server.connect() as two:
+            one.send(hang)
+            two.send(hang)
+            server.wait_for(r"\[ERROR\] No worker serves, or all hang: the watchdog of")
+            manager.now()
+            server.process.send_signal(signal.SIGUSR1)
+            server.wait_for("Handling signal: usr1")
+            assert not [m for m in manager.now() if "WATCHDOG" in m]
+            server.process.send_signal(signal.SIGHUP)  # There will be some who serve.
+            manager.wait_for(WATCHDOG="1")
+            server.process.send_signal(signal.SIGQUIT)
 
 
 # The environment
