@@ -5,6 +5,7 @@ All take attributes of the hook's own: a start time on the request, say.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import socket
@@ -119,6 +120,9 @@ class Heartbeat:
     def last_update(self) -> float:
         return self._last
 
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("worker.tmp is no file: call its notify()")
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -188,8 +192,9 @@ class Worker:
 class Request:
     """The request in hand. Everything is read from its environ when it is asked for."""
 
-    def __init__(self, environ: Mapping[str, Any]) -> None:
+    def __init__(self, environ: Mapping[str, Any], config: Config) -> None:
         self._environ = environ
+        self.cfg = config
 
     @property
     def method(self) -> str:
@@ -236,6 +241,14 @@ class Request:
     def body(self) -> Any:
         return self._environ["wsgi.input"]
 
+    def should_close(self) -> bool:
+        """Whether the client asks for the end of the connection after this."""
+        options = self._environ.get("HTTP_CONNECTION", "").lower().split(",")
+        asked = {option.strip() for option in options}
+        return "close" in asked or (
+            self.version <= (1, 0) and "keep-alive" not in asked
+        )
+
     @property
     def headers(self) -> list[tuple[str, str]]:
         found = []
@@ -251,12 +264,19 @@ class Response:
     """What the app has answered."""
 
     def __init__(
-        self, status: str | None, headers: tuple[tuple[str, str], ...], sent: int
+        self,
+        environ: Mapping[str, Any],
+        status: str | None,
+        headers: tuple[tuple[str, str], ...],
+        sent: int,
     ) -> None:
+        self.version = str(environ["SERVER_SOFTWARE"])  # So in Gunicorn, too.
         self.status = status  # None: the app has failed before it had one.
         self.headers = list(headers)
         self.sent = sent
         self.headers_sent = status is not None
+        self.chunked = False
+        self.must_close = True  # The connection ends with this response.
 
     @property
     def status_code(self) -> int | None:
@@ -278,6 +298,8 @@ AfterRequest = Callable[
         "str | None",
         "tuple[tuple[str, str], ...] | None",
         int,
+        bool,
+        bool,
     ],
     None,
 ]
@@ -290,7 +312,7 @@ def before_request(worker: Worker) -> BeforeRequest | None:
         return None
 
     def before(environ: Mapping[str, Any]) -> Request:
-        request = Request(environ)
+        request = Request(environ, worker.cfg)
         hook(worker, request)
         return request
 
@@ -310,9 +332,13 @@ def after_request(worker: Worker) -> AfterRequest | None:
         status: str | None,
         headers: tuple[tuple[str, str], ...] | None,
         sent: int,
+        chunked: bool,
+        closes: bool,
     ) -> None:
-        response = Response(status, headers or (), sent)
-        given = (worker, request or Request(environ), environ, response)
+        response = Response(environ, status, headers or (), sent)
+        response.chunked, response.must_close = chunked, closes
+        request = request or Request(environ, worker.cfg)
+        given = (worker, request, environ, response)
         try:
             hook(*given[:count])
         except Exception:

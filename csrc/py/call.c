@@ -192,10 +192,14 @@ or_none(PyObject *object)
 static void
 call_after(pws_lane *lane, PyObject *request, PyObject *env)
 {
-    uint64_t sent = pws_exchange_is_taken(lane->x) ? 0 : lane->x->body_sent;
+    const pws_exchange *x = lane->x;
+    bool ours = !pws_exchange_is_taken(x); /* else somebody else has answered */
+    PyObject *chunked = ours && x->frame == PWS_FRAME_CHUNKED ? Py_True : Py_False;
+    PyObject *closes = ours && x->keep ? Py_False : Py_True;
     PyObject *result = PyObject_CallFunction(
-        lane->config->after_request, "OOOOK", or_none(request), env,
-        or_none(lane->status), or_none(lane->headers), (unsigned long long)sent);
+        lane->config->after_request, "OOOOKOO", or_none(request), env,
+        or_none(lane->status), or_none(lane->headers),
+        (unsigned long long)(ours ? x->body_sent : 0), chunked, closes);
 
     if (result == NULL) {
         log_failure(lane);

@@ -307,6 +307,44 @@ def test_a_worker_without_a_limit_says_so_as_gunicorns(deploy, site):
         assert site.notes() == ["True"]
 
 
+RESPONSE = """
+def post_request(worker, req, environ, resp):
+    same = resp.version == environ["SERVER_SOFTWARE"]
+    note(req.path, req.cfg is worker.cfg, req.should_close(), same)
+    note(req.path, resp.chunked, resp.must_close, resp.response_length, resp.sent)
+"""
+
+RESPONSE_APP = """
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/fails":
+        raise ValueError
+    length = [("Content-Length", "2")] if environ["PATH_INFO"] == "/declared" else []
+    start_response("200 OK", length)
+    return iter([b"a", b"b"])
+"""
+
+
+def test_a_hook_is_told_how_the_response_was_framed(deploy, place, site):
+    (place / "main.py").write_text(RESPONSE_APP)
+    site(RESPONSE)
+    with deploy() as server:
+        with server.connect() as client:
+            for path in ("/declared", "/chunked"):
+                assert client.get(path).body == b"ab"
+            assert client.get("/last", "Connection: close").body == b"ab"
+        assert server.get("/fails").status == 500
+        wait_until(lambda: "/fails False True None " in site.shown(), site.shown)
+
+    assert site.notes()[:6] == [
+        "/declared True False True",
+        "/declared False False 2 2",
+        "/chunked True False True",
+        "/chunked True False None 2",
+        "/last True True True",
+        "/last True True None 2",
+    ]
+
+
 def test_a_worker_that_notifies_is_not_late(deploy, place, site):
     (place / "main.py").write_text(
         "import time\n"
@@ -378,9 +416,12 @@ def test_a_hook_may_send_signals_to_workers(deploy, site):
 FAILING = ("on_reload", "child_exit", "nworkers_changed", "worker_exit", "worker_int")
 
 
-@pytest.mark.parametrize(
+FAILURES = pytest.mark.parametrize(
     "how", ["1 / 0", "raise SystemExit(1)", "raise KeyboardInterrupt"]
 )
+
+
+@FAILURES
 @pytest.mark.parametrize("name", FAILING)
 def test_a_hook_that_fails_is_named_and_nothing_ends(deploy, site, name, how):
     arguments = {
@@ -404,11 +445,12 @@ def test_a_hook_that_fails_is_named_and_nothing_ends(deploy, site, name, how):
 
 
 @both_ways
-@pytest.mark.parametrize("name", ["pre_fork", "post_fork"])
+@pytest.mark.parametrize("name", ["pre_fork", "post_fork", "post_worker_init"])
 def test_a_hook_that_fails_later_leaves_the_site_up(deploy, place, site, name, preload):
     flag = place / "flag"
+    arguments = "worker" if name == "post_worker_init" else "server, worker"
     site(
-        f"def {name}(server, worker):\n"
+        f"def {name}({arguments}):\n"
         f"    if os.path.exists({str(flag)!r}): raise ValueError('not today')\n"
     )
     with deploy(*preload, workers=2) as server:
@@ -424,6 +466,29 @@ def test_a_hook_that_fails_later_leaves_the_site_up(deploy, place, site, name, p
         server.wait_for(r"\[INFO\] 2 of 2 workers serve again$", 60)
 
         assert re.search(r"Shutting down", server.stderr) is None
+
+
+@FAILURES
+def test_a_worker_that_is_late_ends_though_its_hook_fails(deploy, site, how):
+    site(f"def worker_abort(worker): {how}\n")
+    with deploy("--timeout", "1") as server:
+        (late,) = server.workers()
+        assert server.get("/hang").status == 500
+        server.wait_for(r"\[ERROR\] Exception in worker_abort hook$")
+        server.wait_for(rf"Worker \(pid:{late}\) exited with code 1\. \(timed out\)$")
+        server.wait_for_workers(1, but=[late])
+
+        assert server.get().status == 200
+
+
+@FAILURES
+def test_a_last_hook_that_fails_does_not_change_the_end(deploy, site, how):
+    site(f"def on_exit(server): {how}\n")
+    with deploy("--pid", "pid", killed=True) as server:
+        assert server.get().status == 200
+        assert server.stop() == 0
+        server.wait_for(r"\[ERROR\] Exception in on_exit hook$")
+        assert not (server.cwd / "pid").exists()
 
 
 def test_a_hook_that_changes_the_number_fails_the_start_by_its_name(deploy, site):

@@ -1,8 +1,11 @@
 """What hooks are shown of a request, where a front end has said it."""
 
+import io
+
 import pytest
 
-from pywsgiserve.hooks import Request
+from pywsgiserve.config import Config
+from pywsgiserve.hooks import Heartbeat, Request
 
 
 @pytest.mark.parametrize(
@@ -18,7 +21,7 @@ from pywsgiserve.hooks import Request
     ],
 )
 def test_the_version_is_the_clients(protocol, version):
-    assert Request({"SERVER_PROTOCOL": protocol}).version == version
+    assert Request({"SERVER_PROTOCOL": protocol}, Config()).version == version
 
 
 @pytest.mark.parametrize(
@@ -27,7 +30,7 @@ def test_the_version_is_the_clients(protocol, version):
 def test_a_port_is_a_number(port, number):
     environ = {"REMOTE_ADDR": "192.0.2.7", "REMOTE_PORT": port}
 
-    assert Request(environ).remote_addr == ("192.0.2.7", number)
+    assert Request(environ, Config()).remote_addr == ("192.0.2.7", number)
 
 
 def test_a_field_is_shown_once():
@@ -40,8 +43,34 @@ def test_a_field_is_shown_once():
         "HTTP_X_Y": "z",
     }
 
-    assert Request(environ).headers == [
+    assert Request(environ, Config()).headers == [
         ("CONTENT-TYPE", "text/plain"),
         ("CONTENT-LENGTH", "3"),
         ("X-Y", "z"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "connection", "closes"),
+    [
+        ("HTTP/1.1", None, False),
+        ("HTTP/1.1", "keep-alive", False),
+        ("HTTP/1.1", "Close", True),
+        ("HTTP/1.1", "upgrade , close", True),
+        ("HTTP/1.1", "closely", False),
+        ("HTTP/1.0", None, True),
+        ("HTTP/1.0", "Keep-Alive", False),
+        ("HTTP/1.0", "keep-alive, close", True),
+    ],
+)
+def test_whether_the_client_wants_to_close(protocol, connection, closes):
+    environ = {"SERVER_PROTOCOL": protocol}
+    if connection is not None:
+        environ["HTTP_CONNECTION"] = connection
+
+    assert Request(environ, Config()).should_close() is closes
+
+
+def test_a_heartbeat_is_no_file_and_says_so():
+    with pytest.raises(io.UnsupportedOperation, match=r"no file: call its notify"):
+        Heartbeat(lambda: None).fileno()
