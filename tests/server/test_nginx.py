@@ -20,6 +20,7 @@ from tests import nginx
 from tests.client import DEADLINE_S, Client, eventually
 from tests.conftest import running
 from tests.process import WORKERS, wait_until
+from tests.server.test_upgrade import Dance
 
 WAYS = ("uwsgi over a Unix socket", "uwsgi over TCP", "HTTP with keep-alive")
 UNIX = "unix:/run/site/site.sock"
@@ -402,11 +403,15 @@ def test_tls_is_nginxs_and_the_app_knows_of_it(short_path, certificate):
 # Under load
 
 
+BODIES = {"GET": None, "POST": b"x" * 1000}
+
+
 class Load:
     """Clients that ask without end, each request on a connection of its own."""
 
-    def __init__(self, port, clients=4):
+    def __init__(self, port, clients=4, method="GET"):
         self.port = port
+        self.method = method
         self.answers = []
         self.problems = []
         self._end = threading.Event()
@@ -416,7 +421,7 @@ class Load:
         while not self._end.is_set():
             client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG_S)
             try:
-                client.request("GET", "/")
+                client.request(self.method, "/", body=BODIES[self.method])
                 answer = client.getresponse()
                 body = answer.read()
                 if answer.status != 200:
@@ -493,6 +498,31 @@ def test_a_reload_loses_nothing(deployed):
             server.process.send_signal(signal.SIGHUP)
             server.wait_for_workers(2, but=before)
             load.wait_for_more()
+
+
+@pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
+@pytest.mark.parametrize("words", [(), ("--preload",)])
+def test_an_upgrade_loses_nothing(deploy, place, words):
+    """The new one takes over; the next one is sent away again."""
+    words = ("--uwsgi-socket", f"unix:{place}/site.sock", *words)
+    site, changes = nginx.documented(WAYS[0]), {UNIX: f"unix:{place}/site.sock"}
+    with (
+        deploy(*words, workers=2, killed=True) as server,
+        Dance(server) as dance,
+        nginx.running(site, place / "nginx", changes) as front,
+    ):
+        with Load(front.ports[0]) as load:
+            new = dance.usr2()
+            load.wait_for_more()
+            dance.end(server.pid)
+            dance.promoted(new)
+            load.wait_for_more()
+            newest = dance.usr2()
+            load.wait_for_more()
+            dance.end(newest)
+            server.wait_for(rf"The new master \(pid:{newest}\) exited with code 0")
+            load.wait_for_more()
+        assert not load.problems
 
 
 def test_replaced_workers_lose_nothing(deployed):

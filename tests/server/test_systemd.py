@@ -182,6 +182,17 @@ def test_a_stop_is_told_when_it_begins(deploy, manager):
     assert message["sender"] == server.pid
 
 
+def test_a_stop_may_take_the_drain_delay_longer(deploy, manager):
+    words = ("--drain-delay", "600", "--graceful-timeout", "7")
+    with deploy(*words, killed=True, **told(manager)) as server:
+        manager.wait_for(READY="1")
+        server.process.send_signal(signal.SIGTERM)
+        message = manager.wait_for(STOPPING="1")
+        assert int(message["EXTEND_TIMEOUT_USEC"]) >= 607_000_000
+        server.process.send_signal(signal.SIGTERM)  # It ends the delay.
+        assert server.wait() == 0
+
+
 def test_a_start_that_fails_is_never_ready(deploy, place, manager):
     (place / "main.py").write_text("import nix")
     with deploy(ready=False, killed=True, **told(manager)) as server:

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 import pywsgiserve
+from tests import uwsgi_client as uwsgi
 from tests.client import DEADLINE_S
 from tests.process import WORKERS, Pipe
 from tests.server.test_preload import molds
@@ -377,6 +378,79 @@ def test_one_late_request_behind_another_is_late_too(deploy, site, pipe):
             assert neighbour.response().status == 504
         late = server.wait_for(TOLD.format("once"))[1]
         server.wait_for(rf"Worker exiting \(pid: {late}\)$")
+
+
+# Over uwsgi, where a connection has one request
+
+
+FRONT = ("--uwsgi-socket", "unix:front")
+
+
+def front(server, place):
+    client = server.connect(f"unix:{place}/front")
+    client.socket.settimeout(6 * DEADLINE_S)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("setting", "where", "status"),
+    [
+        ("--request-timeout", "in_sleep", 504),
+        ("--request-timeout", "in_c_with_gil", 504),
+        ("--timeout", "in_sleep", 500),
+        ("--timeout", "in_c_with_gil", 504),
+    ],
+)
+def test_a_front_end_hears_of_a_request_that_takes_too_long(
+    deploy, site, setting, where, status
+):
+    with deploy(setting, "1", "--access-logfile", "access.log", *FRONT) as server:
+        (late,) = server.workers()
+        with front(server, site) as client:
+            client.send(uwsgi.request(f"/{where}"))
+
+            assert client.response().status == status
+            assert client.gone()
+        server.wait_for(rf"TIMEOUT \(pid:{late}\)")
+        server.wait_for(rf"GET /{where}, \d+\.\d s$")
+        server.wait_for(rf"Stacks of process {late}:\n(.*\n)*.* in {where}$")
+        server.wait_for(rf"Worker \(pid:{late}\) .*\(timed out\)$", 6 * DEADLINE_S)
+        server.wait_for_workers(1, but=[late])
+        with front(server, site) as client:
+            client.send(uwsgi.request("/"))
+            assert client.response().status == 200
+    lines = (site / "access.log").read_text().splitlines()
+    assert len([line for line in lines if f'"GET /{where} HTTP/1.1" {status}' in line])
+
+
+def test_a_front_end_hears_that_it_is_turned_away(deploy, site, pipe):
+    with deploy("--request-timeout", "1", "--header-timeout", "600", *FRONT) as server:
+        packet = uwsgi.request("/")
+        with front(server, site) as neighbour, front(server, site) as client:
+            neighbour.send(packet[:10])
+            client.send(uwsgi.request(f"/in_spite_of_all?{pipe}"))
+            assert pipe.read() == "stuck"
+            neighbour.send(packet[10:])
+            answer = neighbour.response()
+
+            assert answer.status == 503
+            assert answer["Retry-After"] == "1"
+            assert client.response().status == 504
+        server.wait_for(r"was sent SIGKILL! \(timed out\)$", 6 * DEADLINE_S)
+
+
+def test_a_slow_request_of_a_front_end_is_told_of_and_answered(deploy, site, pipe):
+    with deploy("--slow-request-timeout", "1", *FRONT) as server:
+        (worker,) = server.workers()
+        with front(server, site) as client:
+            client.send(uwsgi.request(f"/held?{pipe}"))
+            server.wait_for(
+                rf"\[WARNING\] SLOW REQUEST \(pid:{worker}\): GET /held\S+, \d+\.\d s$"
+            )
+            pipe.write("at last")
+
+            assert client.response().body == b"at last"
+        assert server.stderr.count("SLOW REQUEST") == 1
 
 
 def test_a_server_in_a_thread_has_no_request_timeout():
