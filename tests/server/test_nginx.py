@@ -5,6 +5,7 @@ The configurations are those of docs/nginx.md.
 
 import contextlib
 import http.client
+import itertools
 import os
 import re
 import shutil
@@ -413,22 +414,24 @@ class Load:
         self.port = port
         self.method = method
         self.answers = []
-        self.problems = []
+        self.problems = {}  # By the query of the request.
+        self._numbers = itertools.count()
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def _ask(self):
         while not self._end.is_set():
             client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG_S)
+            query = f"{self.method}{next(self._numbers)}"
             try:
-                client.request(self.method, "/", body=BODIES[self.method])
+                client.request(self.method, f"/?{query}", body=BODIES[self.method])
                 answer = client.getresponse()
                 body = answer.read()
                 if answer.status != 200:
-                    self.problems.append((answer.status, body))
+                    self.problems[query] = (answer.status, body)
                 self.answers.append(body)
             except (OSError, http.client.HTTPException) as error:
-                self.problems.append(repr(error))
+                self.problems[query] = repr(error)
             finally:
                 client.close()
 
@@ -442,11 +445,14 @@ class Load:
         for thread in self._threads:
             thread.join(LONG_S)
 
-    def wait_for_more(self, count=100):
-        """Until so many more requests have been answered."""
+    def wait_for_more(self, count=100, but=False):
+        """Until so many more requests have been answered; `but` there may be problems."""
         wanted = len(self.answers) + count
-        wait_until(lambda: len(self.answers) >= wanted or self.problems)
-        assert not self.problems
+        wait_until(
+            lambda: len(self.answers) >= wanted or (self.problems and not but),
+            lambda: str(self.problems),
+        )
+        assert but or not self.problems
 
 
 def test_one_of_several_servers_stops_and_starts_without_an_error(short_path):
@@ -471,6 +477,31 @@ def test_one_of_several_servers_stops_and_starts_without_an_error(short_path):
             assert again.alive()
         load.wait_for_more()
     assert not load.problems
+
+
+def test_what_a_server_has_begun_before_its_stop_is_answered(short_path):
+    """nginx repeats no POST. What may be lost is a handshake that ends between the last
+    accept and the close: no app has seen that request, and the kernel resets it."""
+    notes = short_path / "notes"
+    settings = {"protocol": "uwsgi", "env": {"NOTES": str(notes)}}
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(running("noting", killed=n > 0, **settings))
+            for n in range(3)
+        ]
+        places = [tcp_place(server) for server in servers]
+        changes = {f"10.0.0.1{n + 1}:3031": place for n, place in enumerate(places)}
+        site = nginx.documented("Several machines")
+        front = stack.enter_context(nginx.running(site, short_path / "nginx", changes))
+        with Load(front.ports[0], clients=12, method="POST") as load:
+            for server in servers[1:]:
+                load.wait_for_more(60, but=True)
+                assert server.stop(signal.SIGTERM) == 0
+            load.wait_for_more(60, but=True)
+        assert "prematurely closed" not in front.errors
+    begun = set(notes.read_text().split())
+    assert len(begun) >= 100
+    assert begun & load.problems.keys() == set(), load.problems
 
 
 @pytest.fixture
