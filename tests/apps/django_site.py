@@ -68,6 +68,7 @@ from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import (  # noqa: E402
     FileResponse,
     HttpResponse,
+    HttpResponseRedirect,
     JsonResponse,
     StreamingHttpResponse,
 )
@@ -99,6 +100,10 @@ def file(request):
     return FileResponse(open(request.GET["path"], "rb"))
 
 
+def away(request):
+    return HttpResponseRedirect(request.build_absolute_uri("/count"))
+
+
 def fails(request):
     raise ValueError("a failing view")
 
@@ -109,6 +114,7 @@ urlpatterns = [
     path("upload", upload),
     path("stream", stream),
     path("file", file),
+    path("away", away),
     path("fails", fails),
     re_path("^static/(?P<path>.*)$", serve, {"document_root": str(HERE / "static")}),
 ]

@@ -1,5 +1,7 @@
 """An ordinary Flask app."""
 
+import secrets
+
 import flask
 
 application = flask.Flask(__name__)
@@ -60,6 +62,31 @@ def fails():
 @application.get("/redirect")
 def redirect():
     return flask.redirect(flask.url_for("index", name="there"))
+
+
+@application.get("/login")
+def form_of_login():
+    token = flask.session["token"] = secrets.token_hex(16)
+    return f'<input name="token" value="{token}">'
+
+
+@application.post("/login")
+def login():
+    form = flask.request.form
+    if not form.get("token") or form["token"] != flask.session.pop("token", ""):
+        flask.abort(403)
+    flask.session["user"] = form["user"]
+    return flask.redirect(flask.url_for("user"))
+
+
+@application.get("/user")
+def user():
+    return flask.session.get("user", "nobody")
+
+
+@application.get("/away")
+def away():
+    return flask.redirect(flask.url_for("count", _external=True))
 
 
 @application.get("/external")

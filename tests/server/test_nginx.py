@@ -77,6 +77,11 @@ class Site:
     def post(self, path, **more):
         return self.session.post(self.front.url + path, timeout=LONG_S, **more)
 
+    def sent_to(self, path, host):
+        """Where the app redirects a client that asks for this host."""
+        answer = self.get(path, headers={"Host": host}, allow_redirects=False)
+        return answer.headers["Location"]
+
 
 @pytest.fixture
 def site(way, session, short_path):
@@ -117,6 +122,14 @@ def test_flask_behaves(site, tmp_path, fifty_megabytes):
         assert [flask.get("/count").text for _ in range(3)] == ["1", "2", "3"]
         form = flask.post("/form", data={"a": "1", "b": "\u20ac"})
         assert form.json() == {"a": "1", "b": "\u20ac"}
+        assert flask.get("/user").text == "nobody"
+        flask.get("/login")
+        assert flask.post("/login", data={"user": "ann"}).status_code == 403
+        token = re.search('value="([^"]+)"', flask.get("/login").text)[1]
+        answer = flask.post("/login", data={"user": "ann", "token": token})
+        assert answer.history[0].headers["Location"] == "/user"
+        assert answer.text == flask.get("/user").text == "ann"
+        assert flask.sent_to("/away", "site.example") == "http://site.example/count"
         assert flask.get("/stream").text.count("\n") == 1000
         assert flask.get("/fails").status_code == 500
         assert flask.get("/nothing").status_code == 404
@@ -160,6 +173,12 @@ def test_django_behaves(site, tmp_path, fifty_megabytes):
         assert answer["total"] == checksum(fifty_megabytes)
         assert django.get("/stream").text.count("\n") == 1000
         assert django.get("/static/admin/css/base.css").status_code == 200
+        assert django.sent_to("/away", "site.example") == "http://site.example/count"
+        path = tmp_path / "file.bin"
+        path.write_bytes(fifty_megabytes * 2)
+        answer = django.get("/file", params={"path": path})
+        assert answer.headers["Content-Length"] == "100000000"
+        assert answer.content == fifty_megabytes * 2
 
 
 def test_the_environ_is_the_clients(site):
@@ -399,6 +418,34 @@ def test_tls_is_nginxs_and_the_app_knows_of_it(short_path, certificate):
 
     assert plain.headers["Location"] == "https://site.example/x?y"
     assert external.text == "https://site.example/"
+
+
+@pytest.mark.parametrize("app", ["flask_site", "django_site"])
+def test_over_http_the_app_knows_of_tls_too(short_path, tmp_path, certificate, app):
+    """By Debian's proxy_params: Host and X-Forwarded-Proto."""
+    changes = {
+        "include uwsgi_params;": "include /etc/nginx/proxy_params;",
+        "uwsgi_pass unix:/run": "proxy_pass http://unix:/run",
+    }
+    site = nginx.fitted(nginx.documented("TLS"), changes)
+    changes = changed(short_path) | {"/etc/ssl/site": str(certificate / "site")}
+    path = short_path / "site.sock"
+    env = {"DJANGO_DIR": str(tmp_path)}
+    with (
+        running(app, bind=f"unix:{path}", keepalive=75, env=env),
+        nginx.running(site, short_path / "nginx", changes) as front,
+        requests.Session() as session,
+    ):
+        session.trust_env = False
+        session.verify = False
+        url = f"https://127.0.0.1:{front.ports[1]}/away"
+        host = {"Host": "site.example"}
+        with pytest.warns(Warning, match="certificate"):
+            answer = session.get(
+                url, headers=host, timeout=LONG_S, allow_redirects=False
+            )
+
+    assert answer.headers["Location"] == "https://site.example/count"
 
 
 # Under load
