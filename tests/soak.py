@@ -34,6 +34,9 @@ HEAD = [
 ]
 
 
+FAILED = ("given up: ", "broken: ")  # Remarks that say that ours has.
+
+
 def chosen(variable: str, names: Iterable[str]) -> set[str]:
     """Those that the variable names by a part of the name; all when it is not set."""
     value = os.environ.get(variable, "")
@@ -51,9 +54,8 @@ def size_of(scenario: Scenario, factor: float) -> int:
 def account(name: str, site: Site, remarks: list[str]) -> list[str]:
     """A row of the table."""
     counts = site.counts
-    faults = [f"fault: {text} ({n})" for text, n in site.faults.most_common(3)]
-    notes = [f"{text} ({n})" for text, n in site.notes.most_common(3)]
-    remarks = [*remarks, *faults, *notes]
+    remarks = [*remarks, *(f"broken: {text} ({n})" for text, n in site.broken.items())]
+    remarks += [f"{text} ({n})" for text, n in site.notes.most_common(3)]
     excused = site.excused.total()
     return [
         name,
@@ -78,7 +80,7 @@ def row_of(peer: Peer, scenario: Scenario, variant: Variant, count: int) -> list
     with tempfile.TemporaryDirectory(prefix="soak") as place:
         site = Site(peer, Path(place), variant)
         try:
-            scenario.run(site, count)
+            scenario.happen(site, count)
         except NotReached as error:
             remarks.append(f"given up: {error}")
         except (ServerFailed, AssertionError) as error:
@@ -127,8 +129,9 @@ def main(say: Callable[[str], None]) -> int:
         rows = rows_of(scenario, peers, count)
         say(f"### {scenario.name}: {count} {scenario.action}\n\n{table(rows)}\n")
         ours = [row for row in rows if row[0].startswith(OURS.name)]
-        bad = ("given up", "fault: ")
-        lost += sum(row[-2] != "0" or any(b in row[-1] for b in bad) for row in ours)
+        lost += sum(
+            row[-2] != "0" or any(sign in row[-1] for sign in FAILED) for row in ours
+        )
     return min(lost, 1)
 
 

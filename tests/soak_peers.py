@@ -100,6 +100,7 @@ class Peer:
     cannot: Mapping[str, str] = field(default_factory=dict)  # A scenario, and why.
     not_workers: str = "\0"  # What the command line of another child has in it.
     reload_failed: str = ""  # What it logs when a reload has failed.
+    recycled: str = ""  # What it logs when it recycles a worker, before the reason.
 
     def start(self, place: Path, settings: Mapping[str, object], mark: str) -> Served:
         env = {"LOADED_MARK": mark, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -185,6 +186,7 @@ OURS = Peer(
     start_ours,
     not_workers="pywsgiserve: mold",
     reload_failed="Reload failed",
+    recycled="is recycled: ",
 )
 SYNC = Peer("gunicorn sync", "gunicorn", start_gunicorn("sync"), GUNICORN_CANNOT)
 GTHREAD = Peer(

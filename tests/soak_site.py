@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -19,14 +20,16 @@ from tests.client import SANITIZED
 from tests.holders import Key, half_open_at, held_by, is_stopped
 from tests.load import Load
 from tests.load_terms import STYLES, Counts, Loss, Style
-from tests.process import wait_for_end
-from tests.soak_peers import Peer, Served
+from tests.process import DISASTERS, wait_for_end
+from tests.soak_peers import OURS, Peer, Served
 
 APP = Path(__file__).parent / "apps" / "loaded.py"
 EACH = 2  # Connections of each style.
 LONG_S = 240.0 if SANITIZED else 60.0
 BROKEN = "raise RuntimeError('a bad deployment')\n"
 KILLED, LATE = "in a killed worker", "handshake after the end"
+TURNED_AWAY = "status 503"  # By a worker that will be killed.
+COMPLAINT = re.compile(r"\[(?:ERROR|CRITICAL)\] (.*)")
 BUSY = 30  # Answers that show that the load goes on.
 
 
@@ -45,7 +48,8 @@ class Variant:
 PLAIN = Variant("plain")
 PRELOAD = Variant("preload", {"preload_app": True})
 REUSE_PORT = Variant("reuse_port", {"reuse_port": True})
-VARIANTS = (PLAIN, PRELOAD, REUSE_PORT)
+BOTH = Variant("preload and reuse_port", {**PRELOAD.settings, **REUSE_PORT.settings})
+VARIANTS = (PLAIN, PRELOAD, REUSE_PORT, BOTH)
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Excuses:
 
     def why(self, loss: Loss) -> str:
         """In which exception a loss falls; empty: in none."""
+        if loss.end == "wrong" and loss.detail != TURNED_AWAY:
+            return ""
         if loss.key in self.held and loss.connected <= self.held[loss.key]:
             return KILLED
         if loss.began_after(self.late) or loss.key in self.half_open:
@@ -78,12 +84,13 @@ class Site:
         self.mark = place / "mark"
         self.server: Served
         self.load: Load
+        self.quiet = False  # Whether nothing happens that is worth a complaint.
         self.actions = 0  # What has been done so far, and its account:
         self.counts = Counts()
         self.excused: Counter[str] = Counter()
         self.lost: list[Loss] = []
         self.notes: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()  # What no server may do, lost or not.
+        self.broken: Counter[str] = Counter()  # What a server of ours never does.
         self.write_app()
 
     # What is deployed
@@ -116,6 +123,20 @@ class Site:
             yield self
         finally:
             self.server.end()
+            self._read_log()
+
+    def _read_log(self) -> None:
+        said = self.server.stderr
+        for sign in DISASTERS:
+            self.promise(sign not in said, f"{sign!r} in the log")
+        if self.quiet:
+            for complaint in COMPLAINT.findall(said):
+                self.promise(False, complaint)
+
+    def promise(self, kept: bool, otherwise: str) -> None:
+        """What else ours does; of another server it is only noted."""
+        if not kept:
+            (self.broken if self.peer is OURS else self.notes)[otherwise] += 1
 
     @contextlib.contextmanager
     def loaded(
@@ -133,7 +154,8 @@ class Site:
 
     def _settle(self, load: Load) -> None:
         self.counts += load.counts()
-        self.faults.update(load.surprises)
+        for surprise in load.surprises:
+            self.promise(False, surprise)
         for loss in load.losses:
             why = self.excuses.why(loss)
             if why:
@@ -155,6 +177,12 @@ class Site:
         """Wait until so many more requests have been answered."""
         seen = self.load.answers
         self.until(lambda: self.load.answers >= seen + count, f"{count} more answers")
+
+    def served_for(self, seconds: float) -> None:
+        """So long, and until some requests have been answered."""
+        end = time.monotonic() + seconds
+        self.served()
+        self.until(lambda: time.monotonic() > end, f"{seconds:g} s")
 
     def served_or(self, seconds: float, count: int = 100) -> None:
         """The same, where nobody has promised that anybody serves meanwhile."""

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # A scenario says itself what has not come.
 ]
 
-# The slow build has each scenario once.
+# The slow build has each scenario once, and does a third of that in it.
 CASES = [
     pytest.param(scenario, variant, id=f"{scenario.name}, {variant.name}")
     for scenario in SCENARIOS
@@ -27,10 +27,11 @@ CASES = [
 def test_no_request_is_lost(scenario, variant, short_path: Path):
     site = Site(OURS, short_path, variant)
 
-    scenario.run(site, scenario.part)
+    count = max(1, scenario.part // 3) if SANITIZED else scenario.part
+    scenario.happen(site, count)
 
     assert site.lost == [], f"{site.counts}\n{site.server.stderr}"
-    assert site.actions >= scenario.part
+    assert not site.broken, site.server.stderr
+    assert site.actions >= count
     assert site.counts.requests > 0
     assert NEVER_FULL not in site.notes
-    assert not site.faults

@@ -1,9 +1,11 @@
 """The account of a soak: what is excused, what is lost, what the table says of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.load_terms import ENDS, Counts, Loss
-from tests.soak import HEAD, account, chosen, main, row_of, size_of, table
+from tests.soak import FAILED, HEAD, account, chosen, main, row_of, size_of, table
 from tests.soak_peers import GRANIAN, OURS, PEERS
 from tests.soak_scenarios import SCENARIOS
 from tests.soak_site import KILLED, LATE, PLAIN, Excuses, Site
@@ -93,3 +95,32 @@ def test_what_is_chosen_and_is_nothing_is_an_error(monkeypatch):
 
     with pytest.raises(SystemExit, match="nothing of this name"):
         main(lambda text: None)
+
+
+def test_what_is_broken_is_said_and_counts(tmp_path):
+    site = Site(OURS, tmp_path)
+    site.promise(True, "kept")
+    site.promise(False, "exit code 1 after TERM")
+
+    row = account("name", site, [])
+
+    assert row[-1] == "broken: exit code 1 after TERM (1)"
+    assert any(sign in row[-1] for sign in FAILED)
+
+
+def test_what_others_have_not_promised_is_a_note(tmp_path):
+    site = Site(GRANIAN, tmp_path)
+    site.promise(False, "exit code 1 after TERM")
+
+    assert account("name", site, [])[-1] == "exit code 1 after TERM (1)"
+
+
+def test_a_wrong_answer_is_excused_only_where_one_was_turned_away():
+    held = Excuses(held={("tcp", 1): 11.0})
+
+    assert held.why(replace(loss("wrong"), detail="status 503")) == KILLED
+    assert held.why(replace(loss("wrong"), detail="of another request: b'x'")) == ""
+
+
+def test_the_suite_does_a_tenth_of_everything():
+    assert [each.name for each in SCENARIOS if each.part * 10 < each.full] == []
