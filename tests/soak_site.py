@@ -64,7 +64,7 @@ class Excuses:
         """In which exception a loss falls; empty: in none."""
         if loss.end == "wrong" and loss.detail != TURNED_AWAY:
             return ""
-        if loss.key in self.held and loss.connected <= self.held[loss.key]:
+        if loss.key in self.held and loss.connecting <= self.held[loss.key]:
             return KILLED
         if loss.began_after(self.late) or loss.key in self.half_open:
             return LATE

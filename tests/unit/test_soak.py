@@ -20,7 +20,8 @@ def loss(end="reset", connected=10.0, key=("tcp", 1)):
     [
         (Excuses(), ""),
         (Excuses(held={("tcp", 1): 11.0}), KILLED),
-        (Excuses(held={("tcp", 1): 9.5}), ""),  # A later connection from that port.
+        (Excuses(held={("tcp", 1): 9.5}), KILLED),  # Accepted before the client knew.
+        (Excuses(held={("tcp", 1): 8.5}), ""),  # A later connection from that port.
         (Excuses(held={("unix", 1): 11.0}), ""),
         (Excuses(late=11.0), ""),
         (Excuses(late=10.0), LATE),
