@@ -147,14 +147,22 @@ want_more(pws_head *parser, const pws_rules *rules, pws_request *req, uint32_t l
     return judge_length(parser, rules, req, len);
 }
 
+/* A packet of uwsgi (modifier1 0 or 30), or a ping (100 and zeros): it has no line
+ * whose end could be waited for. */
+static bool
+is_packet(const char *base, uint32_t len)
+{
+    return base[0] == '\0' || base[0] == 30 ||
+           (base[0] == 100 && len > 1 && base[1] == '\0');
+}
+
 int
 pws_http1_parse(pws_head *parser, const pws_rules *rules, pws_request *req, char *base,
                 uint32_t len)
 {
     req->base = base;
-    /* A packet of uwsgi (modifier1 0 or 30) has no line whose end could be waited for.
-     */
-    if (parser->seen == 0 && len > 0 && (base[0] == '\0' || base[0] == 30)) {
+    if (parser->seen < 2 && len > 0 && (base[0] < 'A' || base[0] > 'Z') &&
+        is_packet(base, len)) {
         return pws_refuse(req, 400, "uwsgi spoken to an HTTP socket");
     }
     while (parser->stage != PWS_HEAD_DONE) {

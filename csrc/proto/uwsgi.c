@@ -23,6 +23,7 @@ typedef enum {
     SCRIPT,
     PROTOCOL,
     CLIENT,
+    CLIENT_PORT,
     SERVER_NAME,
     SERVER_PORT,
     UWSGI_SCHEME,
@@ -61,6 +62,7 @@ static const known_variable known[KNOWN_COUNT] = {
     [SCRIPT] = VARIABLE("SCRIPT_NAME", TAKEN),
     [PROTOCOL] = VARIABLE("SERVER_PROTOCOL", KEPT),
     [CLIENT] = VARIABLE("REMOTE_ADDR", KEPT),
+    [CLIENT_PORT] = VARIABLE("REMOTE_PORT", TAKEN), /* see note_client */
     [SERVER_NAME] = VARIABLE("SERVER_NAME", KEPT),
     [SERVER_PORT] = VARIABLE("SERVER_PORT", KEPT),
     [UWSGI_SCHEME] = VARIABLE("UWSGI_SCHEME", KEPT),
@@ -350,6 +352,20 @@ note_scheme(pws_request *req, const pws_span *said)
     req->has_scheme = scheme.len > 0;
 }
 
+/* A port without an address would be joined to the address of the front end. */
+static void
+note_client(pws_request *req, const pws_span *said)
+{
+    uint32_t len = (uint32_t)known[CLIENT_PORT].name.len;
+    pws_span port = said[CLIENT_PORT];
+
+    req->client = said[CLIENT];
+    req->has_client = was_sent(said[CLIENT]);
+    if (req->has_client && was_sent(port)) {
+        add(req, (pws_span){port.at - 2 - len, len}, port, PWS_FIELD_VARIABLE);
+    }
+}
+
 static int
 take_block(pws_request *req, uint32_t end)
 {
@@ -362,8 +378,7 @@ take_block(pws_request *req, uint32_t end)
     note_target(req, said);
     note_scheme(req, said);
     req->protocol = said[PROTOCOL];
-    req->client = said[CLIENT];
-    req->has_client = was_sent(said[CLIENT]);
+    note_client(req, said);
     req->has_server = said[SERVER_NAME].len > 0 && said[SERVER_PORT].len > 0;
     return judge_length(req, said);
 }

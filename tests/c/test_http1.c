@@ -193,6 +193,9 @@ TEST(uwsgi_is_told_that_this_is_http)
         HEAD_CASE("\0\x12\0\0\x0e\0REQUEST_METHOD\0\0", 400, why),
         HEAD_CASE("\0\n\r\n", 400, why),
         HEAD_CASE("\x1e\x04", 400, why),
+        HEAD_CASE("\x64\0\0\0", 400, why),
+        HEAD_CASE("d\0\r\n", 400, why),
+        HEAD_CASE("d / HTTP/1.1\r\n", 400, "malformed method"),
         HEAD_CASE("\r\n\0 / HTTP/1.1\r\n", 400, "malformed method"),
     };
     pws_rules rules = feed_rules();

@@ -548,6 +548,20 @@ TEST(what_uwsgi_would_obey_is_noted_and_kept)
     CHECK_EQ(r.req.inert.len, 0);
 }
 
+TEST(a_port_of_the_client_goes_with_its_address)
+{
+    make(0, "REMOTE_PORT", "1", "REQUEST_METHOD", "GET", "REMOTE_ADDR", "::1",
+         "REMOTE_PORT", "22", NULL);
+    check_packet(0, NULL);
+    CHECK_EQ(r.req.field_count, 2);
+    CHECK_SPAN(&r.req, fields[0].value, "::1");
+    CHECK_SPAN(&r.req, fields[1].name, "REMOTE_PORT");
+    CHECK_SPAN(&r.req, fields[1].value, "22");
+    make(0, "REQUEST_METHOD", "GET", "REMOTE_PORT", "22", NULL);
+    check_packet(0, NULL);
+    CHECK_EQ(r.req.field_count, 0);
+}
+
 TEST(a_server_without_a_name_has_none)
 {
     make(0, "REQUEST_METHOD", "GET", "SERVER_NAME", "", "SERVER_PORT", "80", NULL);

@@ -10,10 +10,11 @@ import pytest
 
 from tests import uwsgi_client as uwsgi
 from tests.client import Truncated, splits
-from tests.process import WORKERS, Pipe
+from tests.process import WORKERS, Pipe, wait_until
 
 PING = b"\x64\x00\x00\x00"
 PONG = b"\x64\x00\x00\x01"
+NOT_HERE = r"Invalid request from ip=127\.0\.0\.1: uwsgi spoken to an HTTP socket"
 
 
 @pytest.fixture
@@ -103,6 +104,18 @@ def test_what_is_missing_is_made_up(standing):
         "SCRIPT_NAME": "",
     }
     assert {name: environ.get(name) for name in expected} == expected
+
+
+def test_a_port_without_an_address_is_not_the_clients(standing):
+    """Beside the front end's address it would name a connection that never was."""
+    server = standing("environ", protocol="uwsgi")
+    with server.connect() as client:
+        port = client.socket.getsockname()[1]
+        client.send(uwsgi.packet({"REQUEST_METHOD": "GET", "REMOTE_PORT": "4711"}))
+        environ = environ_of(client.response())
+
+    assert environ["REMOTE_ADDR"] == "127.0.0.1"
+    assert environ["REMOTE_PORT"] == str(port)
 
 
 def test_a_target_is_made_of_its_parts(ask):
@@ -514,10 +527,12 @@ def test_http_and_uwsgi_are_spoken_side_by_side(serve):
         with server.connect(other) as client:
             client.send(uwsgi.request())
             assert client.response().status == 200
-        with server.connect(http) as client:
-            client.send(uwsgi.request())
-            assert client.response().status == 400
-        server.wait_for("uwsgi spoken to an HTTP socket")
+        for packet in (uwsgi.request(), PING):
+            before = len(re.findall(NOT_HERE, server.stderr))
+            with server.connect(http) as client:
+                client.send(packet)
+                assert client.response().status == 400
+            wait_until(lambda: len(re.findall(NOT_HERE, server.stderr)) > before)
 
 
 def test_uwsgi_is_spoken_over_ipv6(serve):
