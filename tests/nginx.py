@@ -49,12 +49,28 @@ def program() -> str:
     return found
 
 
-def documented(heading: str) -> str:
-    """The configuration under this heading."""
+def section(heading: str) -> str:
     text = DOCS.read_text()
     match = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", text, re.M | re.S)
     assert match is not None, f"no {heading!r} in docs/nginx.md"
-    blocks = re.findall(r"```nginx\n(.*?)```", match[1], re.S)
+    return match[1]
+
+
+def headings() -> list[str]:
+    """Those with a configuration under them."""
+    found = re.findall(r"^## (.*)$", DOCS.read_text(), re.M)
+    return [heading for heading in found if "```nginx" in section(heading)]
+
+
+def command(heading: str) -> list[str]:
+    """The words of the command under this heading."""
+    (line,) = re.findall(r"^    (pywsgiserve .*)$", section(heading), re.M)
+    return str(line).split()
+
+
+def documented(heading: str) -> str:
+    """The configuration under this heading."""
+    blocks = re.findall(r"```nginx\n(.*?)```", section(heading), re.S)
     assert len(blocks) == 1, f"{heading}: {len(blocks)} configurations"
     return str(blocks[0])
 
@@ -82,7 +98,8 @@ class Nginx:
     @property
     def errors(self) -> str:
         """Its error log so far."""
-        return (self.place / "error.log").read_text(errors="replace")
+        path = self.place / "error.log"  # A client may be there before it is.
+        return path.read_text(errors="replace") if path.exists() else ""
 
 
 @contextmanager

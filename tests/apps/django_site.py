@@ -63,6 +63,7 @@ django.setup()
 
 # What needs the settings comes after them.
 from django.contrib import admin  # noqa: E402
+from django.contrib.auth.decorators import login_required  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import (  # noqa: E402
@@ -82,14 +83,16 @@ def count(request):
     return HttpResponse(str(request.session["count"]))
 
 
-@csrf_exempt
-def upload(request):
+def own_upload(request):
     file = request.FILES["file"]
     size, total = 0, 0
     for piece in file.chunks():
         size += len(piece)
         total = (total + sum(piece[::4096])) % 65521
     return JsonResponse({"name": file.name, "size": size, "total": total})
+
+
+upload = csrf_exempt(own_upload)
 
 
 def stream(request):
@@ -112,6 +115,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("count", count),
     path("upload", upload),
+    path("own/upload", login_required(own_upload)),
     path("stream", stream),
     path("file", file),
     path("away", away),

@@ -70,18 +70,30 @@ def form_of_login():
     return f'<input name="token" value="{token}">'
 
 
+def check_token():
+    token = flask.request.form.get("token")
+    if not token or token != flask.session.pop("token", ""):
+        flask.abort(403)
+
+
 @application.post("/login")
 def login():
-    form = flask.request.form
-    if not form.get("token") or form["token"] != flask.session.pop("token", ""):
-        flask.abort(403)
-    flask.session["user"] = form["user"]
+    check_token()
+    flask.session["user"] = flask.request.form["user"]
     return flask.redirect(flask.url_for("user"))
 
 
 @application.get("/user")
 def user():
     return flask.session.get("user", "nobody")
+
+
+@application.post("/own/upload")
+def own_upload():
+    check_token()
+    if "user" not in flask.session:
+        flask.abort(403)
+    return upload()
 
 
 @application.get("/away")

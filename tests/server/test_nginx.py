@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from tests import nginx
-from tests.client import DEADLINE_S, Client, eventually
+from tests.client import DEADLINE_S, Client, Truncated, eventually
 from tests.conftest import running
 from tests.process import WORKERS, wait_until
 from tests.server.test_upgrade import Dance
@@ -123,10 +123,16 @@ def test_flask_behaves(site, tmp_path, fifty_megabytes):
         form = flask.post("/form", data={"a": "1", "b": "\u20ac"})
         assert form.json() == {"a": "1", "b": "\u20ac"}
         assert flask.get("/user").text == "nobody"
+
+        def token():
+            return re.search('value="([^"]+)"', flask.get("/login").text)[1]
+
         flask.get("/login")
         assert flask.post("/login", data={"user": "ann"}).status_code == 403
-        token = re.search('value="([^"]+)"', flask.get("/login").text)[1]
-        answer = flask.post("/login", data={"user": "ann", "token": token})
+        files = {"file": ("f", fifty_megabytes)}
+        data = {"token": token()}
+        assert flask.post("/own/upload", files=files, data=data).status_code == 403
+        answer = flask.post("/login", data={"user": "ann", "token": token()})
         assert answer.history[0].headers["Location"] == "/user"
         assert answer.text == flask.get("/user").text == "ann"
         assert flask.sent_to("/away", "site.example") == "http://site.example/count"
@@ -134,7 +140,9 @@ def test_flask_behaves(site, tmp_path, fifty_megabytes):
         assert flask.get("/fails").status_code == 500
         assert flask.get("/nothing").status_code == 404
         assert flask.session.head(flask.front.url, timeout=LONG_S).status_code == 200
-        answer = flask.post("/upload", files={"file": ("f", fifty_megabytes)}).json()
+        assert flask.post("/own/upload", files=files).status_code == 403
+        data = {"token": token()}
+        answer = flask.post("/own/upload", files=files, data=data).json()
         assert answer["size"] == len(fifty_megabytes)
         assert answer["total"] == checksum(fifty_megabytes)
 
@@ -168,7 +176,10 @@ def test_django_behaves(site, tmp_path, fifty_megabytes):
         assert answer.history[0].headers["Location"] == "/admin/"
         assert "Site administration" in answer.text
         assert [django.get("/count").text for _ in range(2)] == ["1", "2"]
-        answer = django.post("/upload", files={"file": ("f", fifty_megabytes)}).json()
+        files = {"file": ("f", fifty_megabytes)}
+        assert django.post("/own/upload", files=files).status_code == 403
+        token = {"csrfmiddlewaretoken": django.session.cookies["csrftoken"]}
+        answer = django.post("/own/upload", files=files, data=token).json()
         assert answer["size"] == len(fifty_megabytes)
         assert answer["total"] == checksum(fifty_megabytes)
         assert django.get("/stream").text.count("\n") == 1000
@@ -206,6 +217,36 @@ def test_the_environ_is_the_clients(site):
         assert environ["SERVER_PORT"] == str(plain.front.ports[0])
         assert environ["CONTENT_LENGTH"] == ""
         assert environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+
+
+def test_bytes_of_a_path_need_no_escapes(site):
+    with site("environ") as plain:
+        with Client(
+            socket.create_connection(("127.0.0.1", plain.front.ports[0]))
+        ) as client:
+            environ = client.get("/caf\xc3\xa9").json()["environ"]
+
+    assert environ["PATH_INFO"] == "/caf\xc3\xa9"
+
+
+def test_http_over_tcp_is_the_same(short_path, session):
+    """By trust in this machine, where a Unix peer has it by its socket."""
+    site = nginx.documented(WAYS[2])
+    with running("environ", keepalive=75) as server:
+        changes = {UNIX: tcp_place(server)}
+        with nginx.running(site, short_path / "nginx", changes) as front:
+            url, host = f"{front.url}/a%20b?c", {"Host": "site.example"}
+            environ = environ_of(session.get(url, headers=host, timeout=LONG_S))
+
+    expected = {
+        "PATH_INFO": "/a b",
+        "QUERY_STRING": "c",
+        "HTTP_HOST": "site.example",
+        "HTTP_X_FORWARDED_FOR": "127.0.0.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "wsgi.url_scheme": "http",
+    }
+    assert {name: environ.get(name) for name in expected} == expected
 
 
 def test_a_chunked_upload_arrives_whole(site):
@@ -269,6 +310,38 @@ def test_a_response_that_breaks_off_is_not_taken_for_a_whole_one(site):
         with pytest.raises(broken):
             plain.get("/after_a_piece")
         assert plain.get("/").status_code == 200
+
+
+def test_a_body_shorter_than_it_was_said_to_be_is_noticed(site):
+    """Also over a Unix socket: nginx counts."""
+    with site("answers:too_short_generator") as plain:
+        with Client(
+            socket.create_connection(("127.0.0.1", plain.front.ports[0]))
+        ) as client:
+            with pytest.raises(Truncated):
+                client.get("/")
+        plain.front.server.wait_for("the app's body is shorter than its Content-Length")
+
+
+def test_an_upload_that_its_client_leaves_never_reaches_the_app(short_path, session):
+    site = nginx.documented(WAYS[0])
+    changes = changed(short_path) | {
+        "include uwsgi_params;": "include uwsgi_params; uwsgi_request_buffering off;"
+    }
+    with (
+        uwsgi_site(short_path, "environ"),
+        nginx.running(site, short_path / "nginx", changes) as front,
+    ):
+        for _ in range(5):
+            with Client(
+                socket.create_connection(("127.0.0.1", front.ports[0]))
+            ) as client:
+                head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"
+                client.send(head + b"x" * 5000)
+        wait_until(lambda: front.errors.count("prematurely closed connection") >= 5)
+        answer = session.post(front.url, data=b"x" * 9999, timeout=LONG_S).json()
+
+    assert answer["requests"] == 1
 
 
 def test_a_client_that_disappears_hurts_nobody(site):
@@ -392,7 +465,7 @@ def certificate(tmp_path_factory):
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
          "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj",
-         "/CN=site.example", "-keyout", place / "site.key", "-out",
+         "/CN=site.example", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", place / "site.key", "-out",
          place / "site.pem"],
         check=True, capture_output=True,
     )  # fmt: skip
@@ -446,6 +519,42 @@ def test_over_http_the_app_knows_of_tls_too(short_path, tmp_path, certificate, a
             )
 
     assert answer.headers["Location"] == "https://site.example/count"
+
+
+@pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
+@pytest.mark.parametrize("heading", nginx.headings())
+def test_what_the_docs_have_serves(deploy, place, certificate, heading):
+    """The very command, and the very configuration: with places of the test's."""
+    root = place / "public"
+    root.mkdir()
+    words = nginx.command(heading)
+    assert words[:2] == ["pywsgiserve", "site:app"]
+    places = {
+        UNIX: f"unix:{place}/site.sock",
+        TCP: "127.0.0.1:0",
+        "10.0.0.0/24": "127.0.0.0/24",
+        "www-data": "www-data" if os.geteuid() == 0 else str(os.getegid()),
+    }
+    with deploy(*(places.get(word, word) for word in words[2:])) as server:
+        site = nginx.documented(heading)
+        changes = {
+            "10.0.0.11:3031": tcp_place(server),
+            "10.0.0.12:3031": tcp_place(server),
+            "10.0.0.13:3031": tcp_place(server),
+            UNIX: f"unix:{place}/site.sock",
+            "/srv/site/public": str(root),
+            "/etc/ssl/site": str(certificate / "site"),
+        }
+        changes = {old: new for old, new in changes.items() if old in site}
+        with nginx.running(site, place / "nginx", changes) as front:
+            scheme = "https" if "ssl" in site else "http"
+            answer = requests.get(
+                f"{scheme}://127.0.0.1:{front.ports[-1]}/app",
+                verify=str(certificate / "site.pem") if scheme == "https" else None,
+                headers={"Host": "site.example"},
+                timeout=LONG_S,
+            )
+        assert int(answer.text) in server.workers()
 
 
 # Under load
@@ -502,24 +611,32 @@ class Load:
         assert but or not self.problems
 
 
-def test_one_of_several_servers_stops_and_starts_without_an_error(short_path):
+BY_HTTP = {
+    "include uwsgi_params;": "include proxy_params; proxy_http_version 1.1;",
+    "uwsgi_pass site;": 'proxy_set_header Connection ""; proxy_pass http://site;',
+    "server 10.0.0.13:3031;": "server 10.0.0.13:3031; keepalive 32;",
+}
+
+
+@pytest.mark.parametrize("protocol", ["uwsgi", "http"])
+def test_one_of_several_servers_stops_and_starts_without_an_error(short_path, protocol):
+    site = nginx.documented("Several machines")
+    for old, new in BY_HTTP.items() if protocol == "http" else ():
+        assert old in site
+        site = site.replace(old, new)
     with contextlib.ExitStack() as stack:
         servers = [
-            stack.enter_context(running("hello", protocol="uwsgi", killed=n == 1))
+            stack.enter_context(running("hello", protocol=protocol, killed=n == 1))
             for n in range(3)
         ]
         places = [tcp_place(server) for server in servers]
         changes = {f"10.0.0.1{n + 1}:3031": place for n, place in enumerate(places)}
-        front = stack.enter_context(
-            nginx.running(
-                nginx.documented("Several machines"), short_path / "nginx", changes
-            )
-        )
+        front = stack.enter_context(nginx.running(site, short_path / "nginx", changes))
         load = stack.enter_context(Load(front.ports[0]))
         load.wait_for_more()
         assert servers[1].stop(signal.SIGTERM) == 0
         load.wait_for_more()
-        with running("hello", protocol="uwsgi", bind=places[1]) as again:
+        with running("hello", protocol=protocol, bind=places[1]) as again:
             load.wait_for_more()
             assert again.alive()
         load.wait_for_more()
@@ -556,11 +673,12 @@ def deployed(deploy, place):
     """deployed(*words): the command with workers behind nginx by uwsgi, under load."""
 
     @contextlib.contextmanager
-    def started(*words):
-        path = place / "site.sock"
-        with deploy("--uwsgi-socket", f"unix:{path}", *words, workers=2) as server:
-            site = nginx.documented(WAYS[0])
-            with nginx.running(site, place / "nginx", {UNIX: f"unix:{path}"}) as front:
+    def started(*words, over=WAYS[0]):
+        where = "127.0.0.1:0" if "TCP" in over else f"unix:{place}/site.sock"
+        with deploy("--uwsgi-socket", where, *words, workers=2) as server:
+            site = nginx.documented(over)
+            changes = {TCP: tcp_place(server)} if "TCP" in over else {UNIX: where}
+            with nginx.running(site, place / "nginx", changes) as front:
                 with Load(front.ports[0]) as load:
                     load.wait_for_more()
                     yield server, load
@@ -569,8 +687,14 @@ def deployed(deploy, place):
     return started
 
 
-def test_a_reload_loses_nothing(deployed):
-    with deployed() as (server, load):
+OVER = pytest.mark.parametrize(
+    ("over", "words"), [(WAYS[0], ()), (WAYS[1], ()), (WAYS[1], ("--reuse-port",))]
+)
+
+
+@OVER
+def test_a_reload_loses_nothing(deployed, over, words):
+    with deployed(*words, over=over) as (server, load):
         for _ in range(3):
             before = server.workers()
             server.process.send_signal(signal.SIGHUP)
@@ -603,13 +727,35 @@ def test_an_upgrade_loses_nothing(deploy, place, words):
         assert not load.problems
 
 
-def test_replaced_workers_lose_nothing(deployed):
-    with deployed("--max-requests", "50", "--max-requests-jitter", "20") as (_, load):
+@OVER
+def test_replaced_workers_lose_nothing(deployed, over, words):
+    words = ("--max-requests", "50", "--max-requests-jitter", "20", *words)
+    with deployed(*words, over=over) as (_, load):
         eventually(
             lambda: load.problems or len(set(load.answers)) > 6,
             "six workers have answered",
         )
         assert not load.problems
+
+
+def test_a_request_that_takes_too_long_is_the_servers_504(deploy, place, session):
+    """Not nginx's, whose own patience is longer; neighbours are served."""
+    where = f"unix:{place}/site.sock"
+    words = ("--uwsgi-socket", where, "--request-timeout", "1")
+    with (
+        deploy(*words, workers=2) as server,
+        nginx.running(
+            nginx.documented(WAYS[0]), place / "nginx", {UNIX: where}
+        ) as front,
+    ):
+        with Load(front.ports[0]) as load:
+            answer = session.get(f"{front.url}/hang", timeout=LONG_S)
+            load.wait_for_more()
+        assert answer.status_code == 504
+        assert "nginx" not in answer.text
+        assert "timed out" not in front.errors
+        server.wait_for(r"GET /hang, \d+\.\d s$")
+        server.wait_for_workers(2)
 
 
 def test_a_stopped_server_is_not_waited_for(short_path, session):
