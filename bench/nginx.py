@@ -202,18 +202,19 @@ Rows = dict[str, list[measure.Sample]]
 
 
 def measured(
-    workload: workloads.Workload, machine: Machine, rounds: int, seconds: float
+    workload: workloads.Workload, machine: Machine, options: argparse.Namespace
 ) -> tuple[Rows, dict[str, str]]:
     """Samples by contender, and why there are none of some."""
-    rows: Rows = {contender.name: [] for contender in CONTENDERS}
+    chosen = [c for c in CONTENDERS if c.name.split()[0] in options.by]
+    rows: Rows = {contender.name: [] for contender in chosen}
     trouble: dict[str, str] = {}
-    for number in range(rounds):
-        turn = number % len(CONTENDERS)
-        for contender in [*CONTENDERS[turn:], *CONTENDERS[:turn]]:
+    for number in range(options.rounds):
+        turn = number % len(chosen)
+        for contender in [*chosen[turn:], *chosen[:turn]]:
             if contender.name in trouble:
                 continue
             try:
-                one = sample(contender, workload, machine, number, seconds)
+                one = sample(contender, workload, machine, number, options.seconds)
             except (ServerError, BadAnswer, FileNotFoundError) as error:
                 trouble[contender.name] = str(error)
                 continue
@@ -245,7 +246,7 @@ def main() -> None:
         print("| --- | --- | --- | --- | --- |")
         for name in options.only:
             workload = workloads.named(name)
-            rows, trouble = measured(workload, machine, options.rounds, options.seconds)
+            rows, trouble = measured(workload, machine, options)
             for contender, samples in rows.items():
                 if contender in trouble:
                     why = trouble[contender]
@@ -264,6 +265,8 @@ def _options() -> argparse.Namespace:
     add("--rounds", type=int, default=8, help="over all servers (%(default)s)")
     add("--seconds", type=float, default=3, help="of load in a round (%(default)s)")
     add("--only", nargs="+", default=ROWS, metavar="WORKLOAD", help="only these rows")
+    add("--by", nargs="+", default=["uwsgi", "HTTP"], choices=["uwsgi", "HTTP"],
+        help="only what is asked in this way")  # fmt: skip
     add("--server-cpu", type=int, default=0, help="(%(default)s)")
     add("--load-cpu", type=int, default=1, help="(%(default)s)")
     return parser.parse_args()
