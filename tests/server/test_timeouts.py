@@ -439,6 +439,30 @@ def test_a_front_end_hears_that_it_is_turned_away(deploy, site, pipe):
         server.wait_for(r"was sent SIGKILL! \(timed out\)$", 6 * DEADLINE_S)
 
 
+def test_a_front_end_does_not_wait_for_an_app_that_is_stuck(deploy, site, pipe):
+    """A time-out, an answer and a body of others, while the app is in a call."""
+    with deploy("--header-timeout", "2", *FRONT) as server:
+        packet = uwsgi.request("/body", "POST", b"x" * 1_000_000)
+        with (
+            front(server, site) as reader,
+            front(server, site) as late,
+            front(server, site) as sender,
+            front(server, site) as client,
+        ):
+            reader.send(uwsgi.request("/big"))
+            assert reader.head().status == 200
+            late.send(packet[:10])
+            sender.send(packet[:500])
+            client.send(uwsgi.request(f"/held?{pipe}"))
+            assert late.response().status == 408
+            assert reader.exactly(8 * 1024 * 1024) == bytes(8 * 1024 * 1024)
+            sender.send(packet[500:])  # More than a socket holds.
+            pipe.write("at last")
+
+            assert client.response().body == b"at last"
+            assert len(sender.response().body) == 1_000_000
+
+
 def test_a_slow_request_of_a_front_end_is_told_of_and_answered(deploy, site, pipe):
     with deploy("--slow-request-timeout", "1", *FRONT) as server:
         (worker,) = server.workers()
