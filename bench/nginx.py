@@ -2,7 +2,7 @@
 
 One worker each, logs off, over a Unix socket, the app's server on one core, nginx and wrk on
 the other. Rounds are interleaved and their order rotates; the table has medians, and ratios
-of CPU time a request within a round: of the app's server alone, without nginx.
+within a round. The CPU time is that of the app's server alone, without nginx.
 """
 
 from __future__ import annotations
@@ -199,6 +199,10 @@ def sample(
 
 
 Rows = dict[str, list[measure.Sample]]
+FIGURES: tuple[tuple[Callable[[measure.Sample], float], str], ...] = (
+    (lambda sample: sample.cpu_us, ".1f"),
+    (lambda sample: sample.rps, ".0f"),
+)
 
 
 def measured(
@@ -225,14 +229,14 @@ def measured(
     return rows, trouble
 
 
-def against(rows: Rows, name: str) -> str:
-    """CPU time a request as a multiple of ours by the same protocol."""
+def against(rows: Rows, name: str, figure: Callable[[measure.Sample], float]) -> str:
+    """A figure as a multiple of ours by the same protocol."""
     base = UWSGI_OURS if name.startswith("uwsgi") else HTTP_OURS
     theirs = {one.round: one for one in rows[base]}
     pairs = [(one, theirs[one.round]) for one in rows[name] if one.round in theirs]
     if name == base or not pairs:
         return "1" if pairs else "-"
-    found = estimate([one.cpu_us / other.cpu_us for one, other in pairs])
+    found = estimate([figure(one) / figure(other) for one, other in pairs])
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
@@ -242,21 +246,24 @@ def main() -> None:
     os.sched_setaffinity(0, {options.load_cpu})
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         machine = Machine(Path(scratch), options.server_cpu, options.load_cpu)
-        print("| | | CPU us a request | ratio to ours | requests/s |")
-        print("| --- | --- | --- | --- | --- |")
+        print("| | | CPU us a request | by ours | requests/s | by ours |")
+        print("| --- | --- | --- | --- | --- | --- |")
         for name in options.only:
             workload = workloads.named(name)
             rows, trouble = measured(workload, machine, options)
             for contender, samples in rows.items():
                 if contender in trouble:
                     why = trouble[contender]
-                    print(f"| {name} | {contender} | invalid: {why} | | |", flush=True)
+                    print(
+                        f"| {name} | {contender} | invalid: {why} | | | |", flush=True
+                    )
                     continue
-                cpu_us = median(one.cpu_us for one in samples)
-                rps = median(one.rps for one in samples)
-                ratio = against(rows, contender)
-                print(f"| {name} | {contender} | {cpu_us:.1f} | {ratio} | {rps:.0f} |",
-                      flush=True)  # fmt: skip
+                cells = [f"| {name} | {contender} "]
+                for figure, form in FIGURES:
+                    middle = median(figure(one) for one in samples)
+                    ratio = against(rows, contender, figure)
+                    cells.append(f"| {middle:{form}} | {ratio} ")
+                print("".join(cells) + "|", flush=True)
 
 
 def _options() -> argparse.Namespace:
