@@ -63,8 +63,15 @@ typedef struct {
     pws_hand hands[PWS_BOARD_HANDS];
 } pws_cell;
 
+/* What the log is told once, by the worker that comes to it first. */
+typedef struct {
+    _Atomic bool inert;      /* that uwsgi variables load nothing */
+    _Atomic bool large_head; /* that nginx may not take a head */
+} pws_said;
+
 typedef struct {
     pws_cell cells[PWS_BOARD_CELLS];
+    pws_said said;
     _Atomic bool complained; /* one of those that boot has said in full why it cannot */
 } pws_board;
 

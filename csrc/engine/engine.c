@@ -61,6 +61,7 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
     e->config = config;
     e->listeners = listeners;
     e->listener_count = e->own_listeners = e->listener_room = count;
+    e->said = &e->private_said;
     e->accept_again_ms = PWS_NEVER;
     e->field_room = config->rules.fields_max;
     for (unsigned i = 0; i < count; i++) {

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/board.h"
 #include "base/clock.h"
 #include "engine/access_log.h"
 #include "engine/exchange.h"
@@ -77,8 +78,7 @@ struct pws_engine {
     bool drained;           /* no new connections: the listeners are closed */
     bool suspended;         /* none for now, because the app is stuck */
     bool accept_failing;    /* the last accept failed: it is in the log */
-    bool inert_said;        /* the log has it that uwsgi variables load nothing */
-    _Atomic bool large_head_said; /* and that nginx may not take a head */
+    pws_said private_said, *said; /* in the log: by this one, or by all of a server */
     int64_t evict_said_ms;        /* when an eviction was last in the log */
     int64_t accept_again_ms;      /* after a failed accept; PWS_NEVER: not waiting */
     uint32_t field_room;          /* of each exchange */

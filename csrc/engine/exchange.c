@@ -51,7 +51,7 @@ static void
 judge_head_size(pws_exchange *x, size_t n)
 {
     if (x->conn->listener->protocol == PWS_PROTOCOL_UWSGI &&
-        !atomic_exchange(&x->engine->large_head_said, true)) {
+        !atomic_exchange(&x->engine->said->large_head, true)) {
         pws_log(PWS_LOG_WARNING,
                 "A response head of %zu bytes by uwsgi: nginx makes a 502 of it when "
                 "its uwsgi_buffer_size, a page by default, is less",

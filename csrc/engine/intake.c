@@ -297,8 +297,7 @@ say_inert(pws_exchange *x)
 {
     pws_slice name = pws_request_slice(&x->request, x->request.inert);
 
-    if (!x->engine->inert_said) {
-        x->engine->inert_said = true;
+    if (!atomic_exchange(&x->engine->said->inert, true)) {
         pws_log(PWS_LOG_WARNING,
                 "The uwsgi variable %.*s has come; it and its like load nothing here, "
                 "the app just finds them in environ",
