@@ -278,7 +278,8 @@ class Config:
         metavar="SECONDS",
         ours=True,
         help="""How long an app may take for one request, without its waiting for the client;
-        then the client gets a 504, and the worker is replaced; 0: no limit.""",
+        then the client gets a 504, or the end of what was begun, the app is interrupted
+        wherever it is, and the worker is replaced; 0: no limit.""",
     )
     slow_request_timeout: float = setting(
         0.0,

@@ -14,10 +14,10 @@ clear_hand(pws_hand *hand)
 {
     atomic_store_explicit(&hand->sequence, 0, RELAXED);
     atomic_store_explicit(&hand->since_ms, 0, RELAXED);
-    atomic_store_explicit(&hand->spent_ms, 0, RELAXED);
     atomic_store_explicit(&hand->slow, 0, RELAXED);
     atomic_store_explicit(&hand->overdue, 0, RELAXED);
     atomic_store_explicit(&hand->aborted, 0, RELAXED);
+    atomic_store_explicit(&hand->given_up, 0, RELAXED);
     atomic_store_explicit(&hand->len, 0, RELAXED);
 }
 
@@ -188,19 +188,19 @@ pws_hand_pause(pws_hand *hand, int64_t now_ms)
 {
     int64_t since_ms = atomic_load_explicit(&hand->since_ms, RELAXED);
 
-    if (since_ms != 0) { /* else another thread waits for the same client */
-        atomic_store_explicit(&hand->spent_ms, now_ms - since_ms, RELAXED);
-        atomic_store_explicit(&hand->since_ms, 0, memory_order_release);
+    if (since_ms > 0) { /* else another thread waits for the same client */
+        atomic_store_explicit(&hand->since_ms, since_ms - now_ms - 1,
+                              memory_order_release);
     }
 }
 
 void
 pws_hand_resume(pws_hand *hand, int64_t now_ms)
 {
-    int64_t spent_ms = atomic_load_explicit(&hand->spent_ms, RELAXED);
+    int64_t since_ms = atomic_load_explicit(&hand->since_ms, RELAXED);
 
-    if (atomic_load_explicit(&hand->since_ms, RELAXED) == 0) {
-        atomic_store_explicit(&hand->since_ms, now_ms - spent_ms, RELAXED);
+    if (since_ms < 0) {
+        atomic_store_explicit(&hand->since_ms, now_ms + since_ms + 1, RELAXED);
     }
 }
 
@@ -237,7 +237,7 @@ pws_hand_look(const pws_hand *hand, int64_t now_ms, pws_hand_view *view)
     int64_t since_ms = atomic_load_explicit(&hand->since_ms, memory_order_acquire);
 
     *view = (pws_hand_view){
-        .took_ms = since_ms != 0 && now_ms > since_ms ? now_ms - since_ms : 0,
+        .took_ms = since_ms > 0 && now_ms > since_ms ? now_ms - since_ms : 0,
         .slow = atomic_load_explicit(&hand->slow, RELAXED),
         .overdue = atomic_load_explicit(&hand->overdue, RELAXED),
         .aborted = atomic_load_explicit(&hand->aborted, RELAXED),
@@ -255,6 +255,16 @@ pws_hand_look(const pws_hand *hand, int64_t now_ms, pws_hand_view *view)
 bool
 pws_hand_is_at(const pws_hand *hand, uint64_t number)
 {
-    return atomic_load_explicit(&hand->since_ms, memory_order_acquire) != 0 &&
+    return atomic_load_explicit(&hand->since_ms, memory_order_acquire) > 0 &&
+           atomic_load_explicit(&hand->sequence, memory_order_acquire) == number;
+}
+
+bool
+pws_hand_is_late(const pws_hand *hand, uint64_t number)
+{
+    int64_t since_ms = atomic_load_explicit(&hand->since_ms, memory_order_acquire);
+    bool overdue = atomic_load_explicit(&hand->overdue, RELAXED) == number;
+
+    return (overdue ? since_ms != 0 : since_ms > 0) &&
            atomic_load_explicit(&hand->sequence, memory_order_acquire) == number;
 }

@@ -27,6 +27,8 @@
 #define PWS_HAND_WORDS 15
 #define PWS_HAND_TEXT (8 * PWS_HAND_WORDS)
 
+#define PWS_HAND_ANY UINT64_MAX
+
 /* Room for why a worker has to go: "recycled" and the like, and the '\0'. */
 #define PWS_REASON_WORDS 12
 #define PWS_REASON_MAX (8 * PWS_REASON_WORDS)
@@ -35,12 +37,14 @@
  * two more than that of the one before, never 0. */
 typedef struct {
     _Alignas(64) _Atomic uint64_t sequence; /* odd while the text is written */
-    _Atomic int64_t since_ms; /* monotonic; moved on by what it waits for its client;
-                                 0: the app does not run for it now */
-    _Atomic int64_t spent_ms; /* by the app, before the wait that goes on */
+    _Atomic int64_t since_ms; /* monotonic; moved on by what it waits for its client; 0:
+                                 it has ended; below: it waits, and -1 less than that
+                                 are the milliseconds that the app has spent */
     _Atomic uint64_t slow;    /* number of the one that passed slow_request_timeout */
     _Atomic uint64_t overdue; /* number of the one that passed request_timeout */
     _Atomic uint64_t aborted; /* by the master: number of the one it interrupts */
+    _Atomic uint64_t given_up; /* by the master: number of the one its relief answers
+                                  for; PWS_HAND_ANY: whichever it is */
     _Atomic uint32_t len;     /* of the text */
     _Atomic uint64_t text[PWS_HAND_WORDS];
 } pws_hand;
@@ -133,5 +137,10 @@ bool pws_hand_look(const pws_hand *hand, int64_t now_ms, pws_hand_view *view);
 
 /* Whether the app runs for the request of this number. */
 bool pws_hand_is_at(const pws_hand *hand, uint64_t number);
+
+/* Whether that request is still one to be ended for having taken too long: the app runs
+ * for it or, when the time of the app itself is over (request_timeout), waits for its
+ * client. */
+bool pws_hand_is_late(const pws_hand *hand, uint64_t number);
 
 #endif

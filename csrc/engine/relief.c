@@ -131,7 +131,7 @@ look_at_time(const pws_relief *relief)
     }
     hand = &relief->terms.cell->hands[0];
     since_ms = atomic_load(&hand->since_ms);
-    if (since_ms == 0) {
+    if (since_ms <= 0) {
         return found;
     }
     found.number = atomic_load(&hand->sequence);
@@ -171,6 +171,27 @@ mind_time(pws_relief *relief)
     return next_ms < 3600000 ? (int)next_ms : -1;
 }
 
+/* Whether to give up what the app has in hand now. The order may be for a request that
+ * has ended since; then it is no order any more. */
+static bool
+must_give_up(pws_relief *relief, unsigned letters)
+{
+    const pws_relief_terms *terms = &relief->terms;
+    uint64_t wanted;
+
+    if ((letters & terms->give_up_letters) == 0 || terms->cell == NULL) {
+        return false;
+    }
+    wanted = atomic_load(&terms->cell->hands[0].given_up);
+    if (wanted == PWS_HAND_ANY ||
+        wanted == atomic_load(&terms->cell->hands[0].sequence)) {
+        return true;
+    }
+    relief->engine->poller.letters &= ~terms->give_up_letters;
+    relief->letters &= ~terms->give_up_letters;
+    return false;
+}
+
 /* What the master wants of a worker whose app may never come back. All letters are the
  * executor's too, who heeds them when it can. */
 static void
@@ -183,7 +204,7 @@ heed_letters(pws_relief *relief)
     if ((letters & (terms->drain_letters | terms->give_up_letters)) != 0) {
         pws_engine_announce_drain(e);
     }
-    if ((letters & terms->give_up_letters) == 0) {
+    if (!must_give_up(relief, letters)) {
         return;
     }
     if (!relief->gives_up) {
@@ -192,8 +213,7 @@ heed_letters(pws_relief *relief)
         pws_give_up_begin(e);
     }
     pws_give_up_queue(e);
-    if (terms->cell != NULL && !atomic_load(&terms->cell->deserted) &&
-        pws_give_up_is_done(e)) {
+    if (!atomic_load(&terms->cell->deserted) && pws_give_up_is_done(e)) {
         atomic_store(&terms->cell->deserted, true);
         tell(relief);
     }

@@ -81,7 +81,7 @@ is_at_it(const pws_master *m, const pws_worker *w)
     if (w->late.silent) {
         return !pws_sign_is_answered(&m->workers, w);
     }
-    return w->late.request == 0 || pws_hand_is_at(hand_of(m, w), w->late.request);
+    return w->late.request == 0 || pws_hand_is_late(hand_of(m, w), w->late.request);
 }
 
 /* Whether something is being done about it. */
@@ -91,11 +91,14 @@ is_late(const pws_worker *w)
     return w->late.stage != PWS_LATE_NOT && w->late.stage != PWS_LATE_OVER;
 }
 
+/* `number`: of the request that is in the way, or PWS_HAND_ANY. The number is there
+ * before the order. */
 static void
-give_up(pws_worker *w)
+give_up(const pws_master *m, pws_worker *w, uint64_t number)
 {
     if (!w->late.gives_up) {
         w->late.gives_up = true;
+        atomic_store(&hand_of(m, w)->given_up, number);
         (void)pws_worker_order(w, PWS_ORDER_GIVE_UP);
     }
 }
@@ -312,16 +315,31 @@ abort_request(const pws_master *m, pws_worker *w, int64_t now_ms)
     w->late.next_ms = now_ms + ABORT_MS;
 }
 
+/* Who is only silent has nothing in hand that is to be given up. */
 static void
 end_aborted(const pws_master *m, pws_worker *w, int64_t now_ms)
 {
+    uint64_t number = w->late.request;
+
+    if (number == 0 && !w->late.silent) {
+        number = PWS_HAND_ANY;
+    }
     if (!serves(m, w)) {
         end_by_kill(w);
         return;
     }
-    give_up(w);
+    give_up(m, w, number);
     w->late.stage = PWS_LATE_GIVEN_UP;
     w->late.next_ms = now_ms + ABORT_MS;
+}
+
+/* Whether nothing moves there any more: the app runs, and nobody polls in its place. An
+ * app that waits for its client polls itself, and the relief comes some time after. */
+static bool
+is_dead(const pws_cell *cell, const pws_worker *w, int64_t now_ms)
+{
+    return !atomic_load(&cell->relieved) &&
+           (w->late.request == 0 || pws_cell_busy_ms(cell, now_ms) >= ABORT_MS);
 }
 
 static void
@@ -333,8 +351,8 @@ end_given_up(const pws_master *m, pws_worker *w, int64_t now_ms)
         end_by_kill(w);
     }
     else if (w->late.next_ms <= now_ms) {
-        if (!atomic_load(&cell->relieved)) {
-            end_by_kill(w); /* nobody is at work there */
+        if (is_dead(cell, w, now_ms)) {
+            end_by_kill(w);
             return;
         }
         w->late.next_ms = now_ms + ABORT_MS;
@@ -419,6 +437,15 @@ check_unborn(pws_master *m, pws_worker *w, int64_t now_ms)
     pws_spawn_failed(m);
 }
 
+/* When the next step is due; who has no stacks to tell is not waited for. */
+static int64_t
+step_ms(const pws_worker *w, int64_t now_ms)
+{
+    bool told = w->late.stage == PWS_LATE_TOLD;
+
+    return told && !w->late.wants_stacks ? now_ms : w->late.next_ms;
+}
+
 /* When who must end tells its clients so; PWS_NEVER: it has, or need not. */
 static int64_t
 last_words_ms(const pws_worker *w)
@@ -449,7 +476,7 @@ pws_late_check(pws_master *m)
             continue;
         }
         if (last_words_ms(w) <= now_ms) {
-            give_up(w);
+            give_up(m, w, PWS_HAND_ANY);
         }
         if (has_booted(w)) {
             forgive(m, w, now_ms);
@@ -482,7 +509,7 @@ pws_late_due_ms(const pws_master *m, int64_t now_ms)
         due_ms = earlier(due_ms, earlier(w->end_ms, w->nudge_ms));
         due_ms = earlier(due_ms, last_words_ms(w));
         if (is_late(w)) {
-            due_ms = earlier(due_ms, w->late.next_ms);
+            due_ms = earlier(due_ms, step_ms(w, now_ms));
         }
         else if (m->settings.timeout_ms > 0) {
             due_ms = earlier(due_ms, now_ms + m->settings.timeout_ms -

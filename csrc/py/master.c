@@ -401,8 +401,9 @@ may_interrupt(PyObject *object, PyObject *Py_UNUSED(unused))
     }
     hand = &m->cell->hands[0];
     wanted = atomic_load(&hand->aborted);
-    return PyBool_FromLong(
-        pws_hand_is_at(hand, wanted != 0 ? wanted : atomic_load(&hand->sequence)));
+    return PyBool_FromLong(wanted != 0
+                               ? pws_hand_is_late(hand, wanted)
+                               : pws_hand_is_at(hand, atomic_load(&hand->sequence)));
 }
 
 static PyObject *

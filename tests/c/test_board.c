@@ -185,6 +185,12 @@ TEST(a_wait_for_the_client_does_not_count)
     pws_hand_begin(hand, PWS_SLICE("GET"), PWS_SLICE("/"), 1000);
     pws_hand_pause(hand, 1300);
     pws_hand_pause(hand, 1400); /* two threads wait for the same client */
+    CHECK(!pws_hand_is_at(hand, atomic_load(&hand->sequence)));
+    CHECK(!pws_hand_is_late(hand, atomic_load(&hand->sequence)));
+    atomic_store(&hand->overdue, atomic_load(&hand->sequence));
+    CHECK(pws_hand_is_late(hand, atomic_load(&hand->sequence)));
+    CHECK(!pws_hand_is_late(hand, atomic_load(&hand->sequence) - 2));
+    atomic_store(&hand->overdue, 0);
     CHECK(!pws_hand_is_at(hand, 2));
     pws_hand_resume(hand, 9000);
     pws_hand_resume(hand, 9100);

@@ -181,6 +181,56 @@ TEST(a_request_that_ends_in_time_is_not_interrupted)
     finish(w, SIGKILL);
 }
 
+/* Its time is the app's, which is over; no matter whom it waits for now. */
+TEST(an_overdue_request_that_waits_for_its_client_is_interrupted)
+{
+    pws_worker *w;
+    pws_cell *cell;
+
+    start(0);
+    w = fork_worker(false);
+    cell = pws_worker_cell(&m.workers, w);
+    atomic_store(&cell->hands[0].overdue, begin_request(w));
+    turn();
+    CHECK_EQ(w->late.stage, PWS_LATE_TOLD);
+    pws_cell_end(cell);
+    pws_hand_pause(&cell->hands[0], pws_clock_now_ms());
+    TURN_UNTIL(w->late.stage == PWS_LATE_GIVEN_UP);
+    CHECK_EQ(w->last_signal, SIGABRT);
+    CHECK_EQ(atomic_load(&cell->hands[0].given_up),
+             atomic_load(&cell->hands[0].sequence));
+    for (int i = 0; i < 3; i++) { /* neighbours are served meanwhile */
+        w->late.next_ms = 0;
+        turn();
+        CHECK_EQ(w->last_signal, SIGABRT);
+    }
+    pws_cell_begin(cell);
+    pws_hand_resume(&cell->hands[0], pws_clock_now_ms());
+    w->late.next_ms = 0;
+    turn();
+    CHECK_EQ(w->last_signal, SIGABRT); /* the relief comes soon */
+    finish(w, SIGKILL);
+}
+
+TEST(who_waits_for_a_client_after_a_long_call_is_alive)
+{
+    pws_worker *w;
+    pws_cell *cell;
+
+    start(200);
+    w = fork_worker(false);
+    cell = pws_worker_cell(&m.workers, w);
+    (void)begin_request(w);
+    TURN_UNTIL(w->late.stage == PWS_LATE_TOLD);
+    pws_cell_end(cell);
+    pws_hand_pause(&cell->hands[0], pws_clock_now_ms());
+    turn();
+    CHECK_EQ(w->late.stage, PWS_LATE_OVER);
+    CHECK_EQ(w->last_signal, 0);
+    w->end_ms = 0;
+    finish(w, SIGKILL);
+}
+
 TEST(who_is_deserted_is_killed)
 {
     pws_worker *w;
@@ -286,7 +336,10 @@ TEST(a_boot_that_takes_too_long_is_interrupted_and_killed)
     w = fork_worker(false);
     w->state = PWS_WORKER_BOOTING;
     pws_cell_assign(pws_worker_cell(&m.workers, w));
-    TURN_UNTIL(w->last_signal == SIGABRT);
+    TURN_UNTIL(w->late.stage == PWS_LATE_TOLD);
+    CHECK(pws_late_due_ms(&m, 1000) <= 1000); /* it is not asked for its stacks */
+    turn();
+    CHECK_EQ(w->last_signal, SIGABRT);
     CHECK_EQ(w->state, PWS_WORKER_BOOTING);
     CHECK(!has_said("Stacks")); /* it has not said that it can tell them */
     finish(w, SIGKILL);

@@ -434,6 +434,53 @@ TEST(who_is_told_to_retire_says_close_at_once)
     finish();
 }
 
+/* What the master says of a request. */
+static void
+give_up(uint64_t number)
+{
+    atomic_store(&cell.hands[0].given_up, number);
+    CHECK_EQ(write(letters[1], "\10", 1), 1);
+}
+
+TEST(an_order_for_a_request_that_has_ended_gives_no_other_up)
+{
+    pws_exchange *x;
+
+    rig_prepare(&r);
+    start();
+    x = get_stuck();
+    AWAIT_RELIEF();
+    give_up(atomic_load(&cell.hands[0].sequence) - 2);
+    AWAIT(atomic_load(&r.engine.draining)); /* it has read that */
+    pws_poller_wake(&r.engine.poller);
+    AWAIT(poll(&(struct pollfd){.fd = letters[0], .events = POLLIN}, 1, 0) == 0);
+    leave();
+    CHECK(!pws_exchange_is_taken(x));
+    CHECK_EQ(r.engine.poller.letters, 0);
+    CHECK(!atomic_load(&cell.deserted));
+    rig_reply(x, "late");
+    CHECK_EQ(peer_response(&p), 200);
+    peer_close(&p);
+    finish();
+}
+
+TEST(an_order_for_whatever_there_is_gives_it_up)
+{
+    pws_exchange *x;
+
+    rig_prepare(&r);
+    start();
+    x = get_stuck();
+    give_up(PWS_HAND_ANY);
+    await_bytes(p.fd);
+    leave();
+    CHECK(pws_exchange_is_taken(x));
+    pws_exchange_done(x);
+    CHECK_EQ(peer_response(&p), 504);
+    peer_close(&p);
+    finish();
+}
+
 TEST(who_will_be_killed_answers_everybody_first)
 {
     pws_exchange *x;
@@ -445,7 +492,7 @@ TEST(who_will_be_killed_answers_everybody_first)
     UNTIL(&r, rig_in_state(&r, PWS_CONN_HEAD));
     x = get_stuck();
     AWAIT_RELIEF();
-    CHECK_EQ(write(letters[1], "\10", 1), 1);
+    give_up(atomic_load(&cell.hands[0].sequence));
     await_bytes(p.fd);
     CHECK(!atomic_load(&cell.deserted));
     send_text(&other, "Content-Length: 3\r\n\r\nabc");
