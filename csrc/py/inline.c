@@ -148,12 +148,22 @@ is_drain_due(const pws_engine *e, const pws_orders *orders)
            e->clock.now_ms >= atomic_load(&orders->drain_ms);
 }
 
-/* One wait without the GIL, and what the master wants. Returns like pws_engine_wait. */
+/* It was interrupted: they are heeded again, in the next wait or before the next
+ * request. */
+static void
+put_letters_back(pws_engine *e, unsigned letters)
+{
+    take_lease(e);
+    e->poller.letters |= letters;
+    pws_lease_drop(&e->lease);
+}
+
+/* One wait without the GIL. Returns like pws_engine_wait, and gives the `letters` that
+ * have come. */
 static int
-wait_once(pws_lane *lane, const pws_wait *wait)
+wait_once(pws_lane *lane, const pws_wait *wait, unsigned *letters)
 {
     pws_engine *e = lane->engine;
-    unsigned letters;
     int rc = 1;
 
     pause_app(lane);
@@ -169,14 +179,30 @@ wait_once(pws_lane *lane, const pws_wait *wait)
              wait->x->out.shortage <= PWS_SHORT_OF_OWN || !pws_evict_for_spool(e)) {
         rc = pws_engine_wait(e, wait);
     }
-    letters = take_letters(e);
-    e->relief.letters |= letters;
+    *letters = take_letters(e);
+    e->relief.letters |= *letters;
     pws_lease_drop(&e->lease);
     Py_END_ALLOW_THREADS
     resume_app(lane, wait->x);
-    if (heed(lane, letters) < 0) {
-        PyErr_WriteUnraisable(lane->config->tie->heed);
+    return rc;
+}
+
+/* What the master wants, outside of the request's objects. What is raised there, by a
+ * handler of a signal that comes meanwhile, is for the app. Returns 0 or -1. */
+static int
+heed_in_wait(pws_lane *lane, unsigned letters)
+{
+    PyObject *type, *value, *traceback;
+    int rc = heed(lane, letters);
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (rc < 0) {
+        put_letters_back(lane->engine, letters);
     }
+    if (pws_lane_step_in(lane) < 0 && rc == 0) {
+        return -1;
+    }
+    PyErr_Restore(type, value, traceback);
     return rc;
 }
 
@@ -202,15 +228,18 @@ last_moment(const pws_orders *orders, int64_t deadline_ms)
 static int
 wait_and_look(pws_lane *lane, const pws_wait *wait)
 {
-    int rc;
+    unsigned letters;
+    int rc, error;
 
     pws_lane_step_out(lane);
-    rc = wait_once(lane, wait);
+    rc = wait_once(lane, wait, &letters);
+    error = errno;
     pws_lane_drop_released(lane->engine);
-    if (pws_lane_step_in(lane) < 0) {
+    if (heed_in_wait(lane, letters) < 0) {
         return PWS_WAIT_FAILED;
     }
     if (rc == PWS_WAIT_FAILED) {
+        errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
     }
     return rc;

@@ -9,7 +9,7 @@ import pytest
 
 import pywsgiserve
 from tests import uwsgi_client as uwsgi
-from tests.client import DEADLINE_S
+from tests.client import DEADLINE_S, Truncated
 from tests.process import WORKERS, Pipe
 from tests.server.test_preload import molds
 
@@ -70,6 +70,14 @@ def begun():
     yield b"begun"
     in_spite_of_all()
 
+def endless():
+    # Until it is overdue; from then on its client does not let it go on.
+    yield b"begun"
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    while True:
+        yield bytes(256 * 1024)
+
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     headers = [("Content-Type", "text/plain")]
@@ -85,6 +93,9 @@ def app(environ, start_response):
             text = pipe.read()
         start_response("200 OK", headers)
         return [text.encode()]
+    if path == "/endless":
+        start_response("200 OK", headers)
+        return endless()
     if path == "/begun":
         start_response("200 OK", headers)
         return begun()
@@ -95,6 +106,21 @@ def app(environ, start_response):
         globals()[path[1:]]()
     start_response("200 OK", headers)
     return [str(os.getpid()).encode()]
+"""
+
+# Appended to it: a signal comes while the worker heeds the order to open its logs.
+INTERRUPTED_ORDER = """
+from pywsgiserve import logs
+
+def interrupt_reopening():
+    os.kill(os.getpid(), signal.SIGABRT)
+
+logs.reopen = interrupt_reopening
+run = app
+
+def app(environ, start_response):
+    environ["wsgi.errors"].write("waits for its client\\n")
+    return run(environ, start_response)
 """
 
 SHAPES = [(1, ()), (3, ()), (1, ("--preload",)), (3, ("--preload",))]
@@ -189,6 +215,43 @@ def test_an_answer_that_has_begun_is_cut(deploy, site):
         assert client.gone()
         server.wait_for(TOLD.format("begun"))
         server.wait_for(r"was sent SIGKILL! \(timed out\)$")
+
+
+def test_an_overdue_answer_is_cut_though_its_client_does_not_read(deploy, site):
+    given = ("--request-timeout", "1", "--graceful-timeout", "600")
+    with deploy(*given, "--response-spool-limit", "1") as server:
+        (late,) = server.workers()
+        with server.connect() as neighbour, server.connect(receive_buffer=4096) as client:
+            assert int(neighbour.get().body) == late
+            ask(client, "/endless")
+            assert client.head().status == 200
+            assert client.chunk() == b"begun"
+            server.wait_for(TOLD.format("endless"))
+            (site / "go").touch()
+            ask(neighbour, "/")
+
+            assert int(neighbour.response().body) == late
+            server.wait_for(r"Error handling request GET /endless")
+            with pytest.raises(Truncated):
+                while client.chunk():
+                    pass
+        server.wait_for(rf"Worker exiting \(pid: {late}\)$")
+
+
+def test_what_interrupts_a_wait_for_a_client_reaches_the_app(deploy, site):
+    """A handler may run while the worker heeds an order, such as to open its logs."""
+    with (site / "main.py").open("a") as main:
+        main.write(INTERRUPTED_ORDER)
+    with deploy("--no-request-buffering") as server, server.connect() as client:
+        (worker,) = server.workers()
+        client.send(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+        server.wait_for("waits for its client")
+        server.process.send_signal(signal.SIGUSR1)
+
+        assert client.response().status == 500
+        server.wait_for(r"Error handling request POST /body")
+        server.wait_for(rf"Worker exiting \(pid: {worker}\)$")
+        assert "unraisable" not in server.stderr
 
 
 @pytest.mark.parametrize("setting", ["--request-timeout", "--timeout"])
