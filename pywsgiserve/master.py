@@ -73,7 +73,8 @@ class Outcome:
     def tell(self, code: int) -> None:
         if self._fd >= 0:
             silence()
-            os.write(self._fd, bytes([code]))
+            with contextlib.suppress(BrokenPipeError):  # It was killed: we go on.
+                os.write(self._fd, bytes([code]))
             self.forget()
 
     def forget(self) -> None:
@@ -89,7 +90,8 @@ class Outcome:
 def silence() -> None:
     """From now on nobody reads what a daemon writes to stderr."""
     if sys.stderr is not None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(null, 2)
     os.close(null)

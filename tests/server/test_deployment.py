@@ -18,6 +18,7 @@ from tests.process import (
     START_S,
     WORKERS,
     Deployed,
+    Pipe,
     environment,
     parent_of,
     wait_until,
@@ -283,6 +284,54 @@ def test_no_process_of_a_daemon_holds_on_to_its_caller(place):
         assert len(workers) == 2
         for pid in workers:
             assert os.readlink(f"/proc/{pid}/fd/2") == os.devnull
+
+
+class Orphan(Daemon):
+    """One whose command was killed before it had started."""
+
+    def __init__(self, place):
+        self.pidfile = place / "daemon.pid"
+        words = ("-D", "--pid", self.pidfile, "-b", f"unix:{place}/socket")
+        with subprocess.Popen(
+            [sys.executable, "-m", "pywsgiserve", "main:app", "--log-file=log", *words],
+            cwd=place,
+            env=environment({"PYTHONPATH": PACKAGES}),
+            stderr=subprocess.PIPE,
+        ) as command:
+            wait_until((place / "loading").exists)
+            command.kill()
+        self.pid = int(self.pidfile.read_text())
+
+
+def test_a_daemon_serves_though_its_command_was_killed(place):
+    """Nobody waits for its outcome then, nor reads what it says while it starts."""
+    pipe = Pipe(place / "gate")
+    with (place / "main.py").open("a") as main:
+        main.write("\nopen('loading', 'w').close()\nopen('gate').read()\n")
+    with Orphan(place) as daemon:
+        pipe.write("go on")
+
+        assert ask(place / "socket").startswith(b"HTTP/1.1 200 OK\r\n")
+        wait_until(lambda: os.readlink(f"/proc/{daemon.pid}/fd/2") == os.devnull)
+        os.kill(daemon.pid, signal.SIGHUP)
+        pipe.write("go on")  # It has gone on, and reloads.
+    assert "[ERROR]" not in (place / "log").read_text()
+
+
+def test_an_outcome_that_nobody_waits_for_is_done_with():
+    told = '''
+import os
+from pywsgiserve.master import Outcome
+
+ends = os.pipe()
+os.close(ends[0])
+outcome = Outcome(ends[1])
+outcome.tell(0)
+os._exit(outcome.is_due)
+'''
+    done = subprocess.run([sys.executable, "-c", told], timeout=START_S, check=False)
+
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
