@@ -210,7 +210,9 @@ class Config:
         section="Workers",
         flags=("--worker-connections",),
         metavar="INT",
-        help="Connections that a worker has open at a time, idle ones included.",
+        help="""Connections that a worker has open at a time, idle ones included. The
+        server raises its soft limit of open files (ulimit -n) as far as that needs and
+        the hard one allows.""",
     )
     max_requests: int = setting(
         0,

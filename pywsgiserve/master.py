@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pywsgiserve import _core, logs, upgrade
+from pywsgiserve import _core, descriptors, logs, upgrade
 from pywsgiserve._version import __version__
 from pywsgiserve.checks import MOST_WORKERS, ConfigError, Decided
 from pywsgiserve.config import Config
@@ -304,6 +304,7 @@ class Arbiter:
             self._generation.access_log.close()
         self._generation = new
         say_how_many(new.config)
+        descriptors.allow(new.config)
         self.counted(new.config.workers)
         call_safely(self.cfg, "on_reload", self)
         return Timing.of(new.config, self._num_workers)
@@ -525,6 +526,7 @@ def serve(
     if config.daemon and inheritance.notify is not None:
         logs.line("WARNING", "daemon: not for Type=notify: systemd takes it for ended")
     say_how_many(config)
+    descriptors.allow(config)
     arbiter = Arbiter(first, reread, inheritance)
     arbiter.outcome = Outcome(status_fd)
     if config.pidfile:
