@@ -45,7 +45,7 @@ typedef struct {
     _Atomic uint64_t aborted; /* by the master: number of the one it interrupts */
     _Atomic uint64_t given_up; /* by the master: number of the one its relief answers
                                   for; PWS_HAND_ANY: whichever it is */
-    _Atomic uint32_t len;     /* of the text */
+    _Atomic uint32_t len;      /* of the text */
     _Atomic uint64_t text[PWS_HAND_WORDS];
 } pws_hand;
 

@@ -319,7 +319,7 @@ def test_a_daemon_serves_though_its_command_was_killed(place):
 
 
 def test_an_outcome_that_nobody_waits_for_is_done_with():
-    told = '''
+    told = """
 import os
 from pywsgiserve.master import Outcome
 
@@ -328,7 +328,7 @@ os.close(ends[0])
 outcome = Outcome(ends[1])
 outcome.tell(0)
 os._exit(outcome.is_due)
-'''
+"""
     done = subprocess.run([sys.executable, "-c", told], timeout=START_S, check=False)
 
     assert done.returncode == 0

@@ -143,6 +143,11 @@ def ask(client, target):
     client.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
 
+def read_all(client):
+    while client.chunk():
+        pass
+
+
 def those_at_work(server):
     return server.workers() - molds(server)
 
@@ -221,7 +226,10 @@ def test_an_overdue_answer_is_cut_though_its_client_does_not_read(deploy, site):
     given = ("--request-timeout", "1", "--graceful-timeout", "600")
     with deploy(*given, "--response-spool-limit", "1") as server:
         (late,) = server.workers()
-        with server.connect() as neighbour, server.connect(receive_buffer=4096) as client:
+        with (
+            server.connect() as neighbour,
+            server.connect(receive_buffer=4096) as client,
+        ):
             assert int(neighbour.get().body) == late
             ask(client, "/endless")
             assert client.head().status == 200
@@ -233,8 +241,7 @@ def test_an_overdue_answer_is_cut_though_its_client_does_not_read(deploy, site):
             assert int(neighbour.response().body) == late
             server.wait_for(r"Error handling request GET /endless")
             with pytest.raises(Truncated):
-                while client.chunk():
-                    pass
+                read_all(client)
         server.wait_for(rf"Worker exiting \(pid: {late}\)$")
 
 
