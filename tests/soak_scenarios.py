@@ -324,10 +324,12 @@ def stop_with_a_long_queue(site: Site, count: int) -> None:
     for _ in range(count):
         with site.running(backlog=300, worker_connections=4):
             port = int(site.server.addresses[0].rpartition(":")[2])
+            with site.loaded():
+                site.until(lambda: len(site.workers()) == 2, "two workers that serve")
+            workers = site.everybody()
+            for pid in workers:
+                site.freeze(pid)
             with site.loaded([IN_A_LONG_QUEUE], each=300, first=0):
-                workers = site.everybody()
-                for pid in workers:
-                    os.kill(pid, signal.SIGSTOP)
                 site.until(lambda port=port: queued_at(port) >= 100, "a long queue")
                 _stop(site, workers)
 

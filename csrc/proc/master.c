@@ -136,6 +136,9 @@ stop(pws_master *m, bool quick)
     if (!first) {
         pws_master_say(m, PWS_LOG_INFO, "Quick shutdown requested");
     }
+    if (first && !quick) {
+        pws_slots_settle(m);
+    }
     m->phase = PWS_MASTER_STOPPING;
     m->quick = quick;
     if (first) {

@@ -158,11 +158,18 @@ lend(pws_master *m, unsigned slot)
 void
 pws_slots_tend(pws_master *m)
 {
+    m->tend_ms = PWS_NEVER;
+    if (m->phase != PWS_MASTER_STARTING && m->phase != PWS_MASTER_STOPPING) {
+        pws_slots_settle(m);
+    }
+}
+
+void
+pws_slots_settle(pws_master *m)
+{
     slot_set polled = {{0}};
 
-    m->tend_ms = PWS_NEVER;
-    if (m->slots < 2 || m->phase == PWS_MASTER_STARTING ||
-        m->phase == PWS_MASTER_STOPPING) {
+    if (m->slots < 2) {
         return;
     }
     take_back(m);

@@ -16,8 +16,13 @@ unsigned pws_slots_choose(pws_master *m);
 /* Assign it. */
 void pws_slots_assign(pws_worker *w, unsigned slot);
 
-/* At each turn of the master: see that the sockets of each slot are polled by somebody.
- * What cannot be had now is tried again at m->tend_ms. */
+/* At each turn of the master, but while the first workers start or the last ones end:
+ * see that the sockets of each slot are polled by somebody. What cannot be had now is
+ * tried again at m->tend_ms. */
 void pws_slots_tend(pws_master *m);
+
+/* The same at any time: before the workers are told to end, so that what waits for one
+ * that boots still is served by another. */
+void pws_slots_settle(pws_master *m);
 
 #endif

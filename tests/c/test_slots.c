@@ -219,6 +219,16 @@ TEST(nobody_is_lent_to_at_the_start_and_at_the_end)
     close_master(2);
 }
 
+TEST(who_serves_gets_what_is_queued_for_one_that_boots_when_all_are_to_end)
+{
+    open_master(2);
+    worker(0)->state = PWS_WORKER_BOOTING;
+    master.phase = PWS_MASTER_STARTING;
+    pws_slots_settle(&master);
+    check_told(1, 1, 0);
+    close_master(2);
+}
+
 TEST(what_cannot_be_sent_is_tried_again)
 {
     open_master(2);

@@ -200,6 +200,35 @@ def test_each_address_has_a_socket_a_worker_but_a_unix_socket_is_one(share, shor
                 assert client.get().status == 200
 
 
+# The first worker that gets there loads it; the other one waits.
+ONE_LOADS = """
+import os, time
+try:
+    os.mkdir("loaded")
+except FileExistsError:
+    while True:
+        time.sleep(0.05)
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+
+
+def test_a_queue_whose_worker_boots_is_served_before_the_end(share, place):
+    (place / "main.py").write_text(ONE_LOADS)
+    with share(workers=2, ready=False, killed=True) as server:
+        server.wait_until_listening()
+        wait_until(lambda: any(all_polled(server).values()), lambda: server.stderr)
+        [alone] = set(queues(server.port)) - set().union(*all_polled(server).values())
+        clients = fill(server, alone, 3)
+
+        os.kill(server.pid, signal.SIGTERM)
+
+        assert set(statuses(clients)) == {200}
+        assert server.process.wait(30) == 0
+
+
 def test_without_it_all_workers_share_one_socket(deploy):
     with deploy(workers=3) as server:
         assert len(queues(server.port)) == 1
