@@ -250,9 +250,10 @@ def test_the_watchdog_is_left_to_bite_when_all_hang(deploy, manager):
     with deploy("--timeout", "0", workers=2, **given) as server:
         manager.wait_for(STATUS=".* 0 busy, 2 idle")
         manager.wait_for(WATCHDOG="1")
-        with server.connect() as one, server.connect() as two:
-            one.send(hang)
-            two.send(hang)
+        with contextlib.ExitStack() as clients:
+            for idle in (1, 0):  # Else one worker may accept both.
+                clients.enter_context(server.connect()).send(hang)
+                manager.wait_for(STATUS=f".* {2 - idle} busy, {idle} idle")
             server.wait_for(r"\[ERROR\] No worker serves, or all hang: the watchdog of")
             manager.now()
             server.process.send_signal(signal.SIGUSR1)
