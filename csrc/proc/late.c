@@ -84,13 +84,6 @@ is_at_it(const pws_master *m, const pws_worker *w)
     return w->late.request == 0 || pws_hand_is_late(hand_of(m, w), w->late.request);
 }
 
-/* Whether something is being done about it. */
-static bool
-is_late(const pws_worker *w)
-{
-    return w->late.stage != PWS_LATE_NOT && w->late.stage != PWS_LATE_OVER;
-}
-
 /* `number`: of the request that is in the way, or PWS_HAND_ANY. The number is there
  * before the order. */
 static void
@@ -481,7 +474,7 @@ pws_late_check(pws_master *m)
         if (has_booted(w)) {
             forgive(m, w, now_ms);
         }
-        else if (is_late(w) && !is_at_it(m, w)) {
+        else if (pws_worker_is_late(w) && !is_at_it(m, w)) {
             be_over(m, w, now_ms);
         }
         else {
@@ -508,7 +501,7 @@ pws_late_due_ms(const pws_master *m, int64_t now_ms)
         }
         due_ms = earlier(due_ms, earlier(w->end_ms, w->nudge_ms));
         due_ms = earlier(due_ms, last_words_ms(w));
-        if (is_late(w)) {
+        if (pws_worker_is_late(w)) {
             due_ms = earlier(due_ms, step_ms(w, now_ms));
         }
         else if (m->settings.timeout_ms > 0) {

@@ -136,12 +136,10 @@ stop(pws_master *m, bool quick)
     if (!first) {
         pws_master_say(m, PWS_LOG_INFO, "Quick shutdown requested");
     }
-    if (first && !quick) {
-        pws_slots_settle(m);
-    }
     m->phase = PWS_MASTER_STOPPING;
     m->quick = quick;
     if (first) {
+        pws_slots_settle(m);
         pws_upgrade_stopping(m);
         m->calls->stopping(m->context);
     }

@@ -240,9 +240,8 @@ static bool
 is_well(const pws_systemd *s, const pws_workers *workers, const pws_worker *w)
 {
     const pws_cell *cell = pws_worker_cell(workers, w);
-    bool late = w->late.stage != PWS_LATE_NOT && w->late.stage != PWS_LATE_OVER;
 
-    return !late && w->sign.in_vain == 0 &&
+    return !pws_worker_is_late(w) && w->sign.in_vain == 0 &&
            pws_cell_busy_ms(cell, pws_clock_now_ms()) < 2 * s->watchdog_ms;
 }
 

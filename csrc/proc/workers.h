@@ -172,6 +172,13 @@ bool pws_worker_order(const pws_worker *w, unsigned order);
 void pws_worker_retire(pws_worker *w, pws_order order, int64_t end_ms);
 void pws_worker_nudge(pws_worker *w, int64_t now_ms);
 
+/* Whether it takes too long, and something is done about it (late.h). */
+static inline bool
+pws_worker_is_late(const pws_worker *w)
+{
+    return w->late.stage != PWS_LATE_NOT && w->late.stage != PWS_LATE_OVER;
+}
+
 /* Why it is to end: the first cause is the one that is kept, here and on the board.
  * `reason` says more, or is "". */
 void pws_worker_blame(const pws_workers *workers, pws_worker *w, pws_cause cause,

@@ -11,7 +11,7 @@ from pywsgiserve import descriptors
 from pywsgiserve.checks import MOST_WORKERS
 from pywsgiserve.config import Config
 from tests.process import WORKERS, Deployed
-from tests.server.test_preload import molds
+from tests.server.test_preload import those_at_work
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
 
@@ -42,10 +42,6 @@ def limited(place):
 
 def limit(pid):
     return resource.prlimit(pid, resource.RLIMIT_NOFILE)
-
-
-def those_at_work(server):
-    return server.workers() - molds(server)
 
 
 @pytest.mark.parametrize("words", [(), ("--preload",)])

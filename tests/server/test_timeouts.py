@@ -11,7 +11,7 @@ import pywsgiserve
 from tests import uwsgi_client as uwsgi
 from tests.client import DEADLINE_S, Truncated
 from tests.process import WORKERS, Pipe
-from tests.server.test_preload import molds
+from tests.server.test_preload import molds, those_at_work
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
 
@@ -146,10 +146,6 @@ def ask(client, target):
 def read_all(client):
     while client.chunk():
         pass
-
-
-def those_at_work(server):
-    return server.workers() - molds(server)
 
 
 @pytest.mark.parametrize(("workers", "words"), SHAPES)
