@@ -16,6 +16,7 @@ from tests.client import DEADLINE_S, SANITIZED
 from tests.process import (
     ROOT,
     START_S,
+    TIMEOUT,
     WORKERS,
     Deployed,
     Pipe,
@@ -120,7 +121,7 @@ def test_a_worker_that_is_late_calls_its_hook(deploy, place):
     (place / "gunicorn.conf.py").write_text(
         "def worker_abort(worker): worker.log.info('late: %s', worker)"
     )
-    with deploy("--timeout", "1") as server, server.connect() as client:
+    with deploy("--timeout", TIMEOUT) as server, server.connect() as client:
         client.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
         client.response()
         server.wait_for(r"\[INFO\] late: <Worker \d+>$")

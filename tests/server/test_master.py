@@ -13,6 +13,7 @@ from tests.client import DEADLINE_S, SANITIZED, Truncated
 from tests.process import (
     LISTENING,
     START_S,
+    TIMEOUT,
     WORKERS,
     Deployed,
     children,
@@ -266,7 +267,7 @@ def test_a_start_that_hangs_is_given_up(deploy, place):
         "from wsgiref.simple_server import demo_app as app"
     )
 
-    with deploy("--timeout", "1", ready=False) as server:
+    with deploy("--timeout", TIMEOUT, ready=False) as server:
         server.wait_for(r"\[CRITICAL\] WORKER TIMEOUT \(pid:\d+\)$")
         server.wait_until_ready()
 
@@ -593,7 +594,7 @@ def test_max_requests_differ_by_their_jitter(deploy, place):
 
 
 def test_a_worker_that_is_busy_for_too_long_is_replaced(deploy):
-    with deploy("--timeout", "1", workers=3) as server:
+    with deploy("--timeout", TIMEOUT, workers=3) as server:
         first = server.workers()
         with server.connect() as client:
             client.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -619,7 +620,7 @@ def test_a_worker_that_does_not_even_end_is_killed(deploy, place):
         "    signal.signal(signal.SIGABRT, lambda *args: None)\n"
         "    while True: pass\n"
     )
-    with deploy("--timeout", "1") as server:
+    with deploy("--timeout", TIMEOUT) as server:
         (first,) = server.workers()
         with server.connect() as client:
             client.send(b"GET /loop HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -631,14 +632,14 @@ def test_a_worker_that_does_not_even_end_is_killed(deploy, place):
 
 
 def test_slow_clients_are_not_what_timeout_is_about(deploy):
-    with deploy("--timeout", "1") as server:
+    with deploy("--timeout", TIMEOUT) as server:
         (worker,) = server.workers()
         with server.connect() as client:
             client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
             with server.connect() as other:
                 other.send(b"GET /environ HTTP/1.1\r\nHost: x\r\n\r\n")
                 other.response()
-            time_passes(2)
+            time_passes(int(TIMEOUT) + 1)
             client.send(b"y\r\n\r\n")
 
             assert int(client.response().body) == worker

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import WORKERS, parent_of, wait_until
+from tests.process import TIMEOUT, WORKERS, parent_of, wait_until
 from tests.server.test_master import Load, rewrite, title
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
@@ -206,9 +206,9 @@ def test_a_load_that_hangs_is_given_up(deploy, place):
         f"    open({str(flag)!r}, 'w').close(); time.sleep(600)\n"
         "from wsgiref.simple_server import demo_app as app"
     )
-    with deploy("--preload", "--timeout", "1", ready=False) as server:
+    with deploy("--preload", "--timeout", TIMEOUT, ready=False) as server:
         server.wait_for(r"\[CRITICAL\] WORKER TIMEOUT \(pid:\d+\)$")
-        server.wait_for("timeout: the app took longer than 1 s to load")
+        server.wait_for(f"timeout: the app took longer than {TIMEOUT} s to load")
         server.wait_until_ready()
 
 
@@ -294,10 +294,10 @@ def test_an_app_that_ignores_its_children_is_preloaded(deploy, place):
 
 
 def test_the_time_of_a_worker_begins_when_it_is_forked(deploy, place):
-    """Four times half a second in the mold are more than a timeout."""
+    """Four times a third of a timeout in the mold are more than a timeout."""
     (place / "gunicorn.conf.py").write_text(
-        "import time\ndef pre_fork(server, worker):\n    time.sleep(0.5)\n"
+        f"import time\ndef pre_fork(server, worker): time.sleep({TIMEOUT} / 3)\n"
     )
-    with deploy("--preload", "--timeout", "1", workers=4) as server:
+    with deploy("--preload", "--timeout", TIMEOUT, workers=4) as server:
         assert "WORKER TIMEOUT" not in server.stderr
         assert server.get().status == 200

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.process import WORKERS, wait_until
+from tests.process import TIMEOUT, WORKERS, wait_until
 from tests.server.test_preload import molds, those_at_work
 from tests.server.test_reuse_port import halt
 
@@ -41,7 +41,7 @@ def wait_for(server, count, but=()):
 
 @pytest.mark.parametrize("words", SHAPES)
 def test_an_idle_worker_that_is_stopped_is_replaced(deploy, site, words):
-    with deploy("--timeout", "2", *words, workers=2) as server:
+    with deploy("--timeout", TIMEOUT, *words, workers=2) as server:
         victim = min(wait_for(server, 2))
         halt(victim)
         server.wait_for(TOLD.format(victim))
@@ -56,7 +56,7 @@ def test_an_idle_worker_that_is_stopped_is_replaced(deploy, site, words):
 
 
 def test_a_worker_that_goes_on_before_it_is_killed_ends_in_peace(deploy, site):
-    with deploy("--timeout", "2", workers=2) as server:
+    with deploy("--timeout", TIMEOUT, workers=2) as server:
         victim = min(wait_for(server, 2))
         halt(victim)
         server.wait_for(TOLD.format(victim))
@@ -66,7 +66,7 @@ def test_a_worker_that_goes_on_before_it_is_killed_ends_in_peace(deploy, site):
 
 
 def test_a_stopped_mold_is_replaced(deploy, site):
-    with deploy("--preload", "--timeout", "2", workers=2) as server:
+    with deploy("--preload", "--timeout", TIMEOUT, workers=2) as server:
         first = wait_for(server, 2)
         (mold,) = molds(server)
         halt(mold)
@@ -94,7 +94,7 @@ def pre_fork(server, worker):
 def test_a_mold_that_hangs_in_pre_fork_is_replaced(deploy, site):
     flag = site / "flag"
     (site / "gunicorn.conf.py").write_text(HANGS_ONCE.format(flag=str(flag)))
-    with deploy("--preload", "--timeout", "2", workers=2) as server:
+    with deploy("--preload", "--timeout", TIMEOUT, workers=2) as server:
         first = wait_for(server, 2)
         (mold,) = molds(server)
         victim = min(first)
@@ -123,7 +123,7 @@ def test_a_worker_that_hangs_before_it_says_who_it_is_is_asked_for_anew(deploy, 
     flag, forks = site / "flag", site / "forks"
     texts = {"flag": str(flag), "forks": str(forks)}
     (site / "main.py").write_text(HANGS_IN_CHILD.format(**texts) + APP)
-    with deploy("--preload", "--timeout", "2", workers=2) as server:
+    with deploy("--preload", "--timeout", TIMEOUT, workers=2) as server:
         first = wait_for(server, 2)
         before = forks.read_text()
         flag.touch()

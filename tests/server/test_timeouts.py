@@ -10,7 +10,7 @@ import pytest
 import pywsgiserve
 from tests import uwsgi_client as uwsgi
 from tests.client import DEADLINE_S, Truncated
-from tests.process import WORKERS, Pipe
+from tests.process import TIMEOUT, WORKERS, Pipe
 from tests.server.test_preload import molds, those_at_work
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
@@ -410,7 +410,7 @@ def test_a_boot_that_takes_too_long_tells_where_it_was(deploy, place, words):
         "    in_boot()\n"
         "from wsgiref.simple_server import demo_app as app\n"
     )
-    with deploy("--timeout", "1", *words, ready=False) as server:
+    with deploy("--timeout", TIMEOUT, *words, ready=False) as server:
         late = server.wait_for(r"\[CRITICAL\] WORKER TIMEOUT \(pid:(\d+)\)$")[1]
         server.wait_for(rf"Stacks of process {late}:\n(.*\n)*.* in in_boot$")
         server.wait_until_ready()
