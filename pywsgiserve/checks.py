@@ -28,15 +28,6 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 MOST_WORKERS = 512  # As csrc/base/board.h has it.
 LEVELS = ("debug", "info", "warning", "error", "critical")
-WORKER_CLASSES = ("sync", "gthread", "gevent", "eventlet", "tornado", "asyncio")
-# The long names of what we have under a short one.
-CLASS_PATHS = {
-    "gunicorn.workers.sync.SyncWorker": "sync",
-    "gunicorn.workers.gthread.ThreadWorker": "gthread",
-    "gunicorn.workers.ggevent.GeventWorker": "gevent",
-    "gunicorn.workers.geventlet.EventletWorker": "eventlet",
-    "gunicorn.workers.gtornado.TornadoWorker": "tornado",
-}
 
 
 class ConfigError(ValueError):
@@ -283,19 +274,6 @@ def header_map(name: str, value: Any) -> str:
     if value is None:
         return "drop"
     return str(one_of("drop", "refuse", "dangerous")(name, value))
-
-
-def worker_class(name: str, value: Any) -> str:
-    """The name of a way to run Python. Classes come with the Python API for workers."""
-    if not isinstance(value, str):
-        raise fail(name, f"one of {', '.join(WORKER_CLASSES)}", value)
-    word = value.strip().lstrip("#")
-    word = CLASS_PATHS.get(word, word)
-    if "uvicorn" in word or word == "asgi":
-        raise ConfigError(
-            f"{name}: {value!r} is for ASGI apps; this server runs WSGI apps only"
-        )
-    return str(one_of(*WORKER_CLASSES)(name, word))
 
 
 def header_names(name: str, value: Any) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def check_places(config: Config) -> None:
 
 
 def command(argv: Sequence[str]) -> int:
-    from pywsgiserve import app, inheritance, logs, master, sources
+    from pywsgiserve import app, inheritance, logs, master, sources, workers
     from pywsgiserve.checks import ConfigError
     from pywsgiserve.generation import Place
 
@@ -111,6 +111,7 @@ def command(argv: Sequence[str]) -> int:
         config, load_app = prepare(loaded)
         if checking:
             check_places(config)
+            workers.find(config).setup(config)
             load_app()
             return 0
         return master.serve(config, load_app, reread, inherited)

@@ -12,6 +12,7 @@ from pywsgiserve import checks, defaults
 from pywsgiserve.checks import ConfigError, seconds, suggestion, whole
 from pywsgiserve.later import LATER
 from pywsgiserve.setting import Hook, Setting, described, hook, setting
+from pywsgiserve.workers import names
 
 __all__ = [
     "LATER",
@@ -40,10 +41,7 @@ SECTIONS = (
 # What the table has and the server cannot do yet: other values than the default are
 # refused, or named in a warning and ignored. Take a row out when its feature lands.
 REFUSE, WARN = "refuse", "warn"
-NOT_YET: Mapping[str, str] = {
-    "worker_class": REFUSE,
-    "threads": REFUSE,
-}
+NOT_YET: Mapping[str, str] = {}
 
 # What the command does before there is a server; a program does it by itself.
 COMMAND_ONLY = {"config", "wsgi_app", "chdir", "pythonpath", "raw_env"}
@@ -188,13 +186,14 @@ class Config:
         "auto" is twice the CPUs and one: those that the process may run on, or as many
         as the CPU quota of its cgroup makes.""",
     )
-    worker_class: str = setting(
+    worker_class: str | type = setting(
         "sync",
-        check=checks.worker_class,
+        check=names.worker_class,
         section="Workers",
         flags=("-k", "--worker-class"),
         metavar="STRING",
-        help="How Python is run in a worker.",
+        help="""How Python is run in a worker: sync, gthread, gevent, eventlet, tornado,
+        asyncio, or a class, MODULE:CLASS; see workers.md.""",
     )
     threads: int = setting(
         1,
@@ -202,7 +201,8 @@ class Config:
         section="Workers",
         flags=("--threads",),
         metavar="INT",
-        help="Threads of a worker that run the app.",
+        help="""Threads of a worker that run the app: with gthread, which sync becomes
+        by it, tornado and asyncio.""",
     )
     worker_connections: int = setting(
         1000,

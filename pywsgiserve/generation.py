@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pywsgiserve import logs
+from pywsgiserve import logs, workers
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config
 from pywsgiserve.server import App, Owner
@@ -74,12 +74,14 @@ class Generation:
     access_log: logs.AccessLog
     owner: Owner | None
     place: Place
+    kind: workers.Kind
 
     @classmethod
     def here(cls, config: Config, load_app: LoadApp) -> Generation:
         """What can be wrong with such settings is found now."""
         whose = owner(config)
-        return cls(config, load_app, logs.AccessLog(config), whose, Place.here())
+        kind = workers.find(config)
+        return cls(config, load_app, logs.AccessLog(config), whose, Place.here(), kind)
 
 
 @dataclass(frozen=True)

@@ -409,7 +409,7 @@ def supervise(arbiter: Arbiter) -> int:
     try:
         where = ",".join(map(describe, arbiter.address, sockets.protocols))
         logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
-        logs.line("INFO", f"Using worker: {arbiter.cfg.worker_class}")
+        logs.line("INFO", f"Using worker: {arbiter.generation.kind.name}")
         call_needed(arbiter.cfg, "when_ready", arbiter)
         arbiter.show_title()
         core = arbiter.core = _core.Master(arbiter, sockets)
@@ -454,6 +454,7 @@ def live(arbiter: Arbiter, core: _core.Master, sockets: _core.Listeners) -> int:
             load_app,
             arbiter.generation.access_log,
             on_ready,
+            arbiter.generation.kind,
         )
         code = mold.live()
         if code is not None:
@@ -488,6 +489,7 @@ def work(
         rings=arbiter.rings,
         owner=arbiter.generation.owner,
         on_ready=on_ready,
+        kind=arbiter.generation.kind,
     )
     return life.live()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pywsgiserve import _core, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
+from pywsgiserve.checks import ConfigError
 from pywsgiserve.config import Config
 from pywsgiserve.server import App
 from pywsgiserve.worker import (
@@ -22,6 +23,7 @@ from pywsgiserve.worker import (
     tell_stacks,
     why_no_app,
 )
+from pywsgiserve.workers import Kind
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Mold:
     load_app: Callable[[], App]
     access_log: logs.AccessLog
     on_ready: Callable[[], None] | None
+    kind: Kind
     app: App | None = field(default=None, init=False)
     alive: bool = field(default=True, init=False)
     aborted: bool = field(default=False, init=False)
@@ -46,6 +49,7 @@ class Mold:
             self._take_signals()
             if self.cfg.no_new_privs:
                 forbid_new_privileges()
+            self.kind.setup(self.cfg)
             self.app = self.load_app()
             # What is there now stays: the collector need not touch, so copy, it again.
             gc.collect()
@@ -56,6 +60,10 @@ class Mold:
             code = self._fork_workers()
         except AppError as error:
             code = why_no_app(self.core, self, error)
+        except ConfigError as error:
+            if self.core.may_complain():
+                logs.explain(str(error), error.details)
+            code = BOOT_FAILED
         except SystemExit:
             code = 0
         except Exception as error:

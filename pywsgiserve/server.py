@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pywsgiserve import _core, inheritance, logs
+from pywsgiserve import _core, inheritance, logs, workers
 from pywsgiserve._version import __version__
 from pywsgiserve.config import DEFAULT_BIND, Config, ConfigError, is_set
 from pywsgiserve.hooks import (
@@ -83,6 +83,8 @@ class NativeConfig:
     worker_slots: int
     multiprocess: bool
     max_requests: int
+    threads: int
+    hosted: bool
     before_request: BeforeRequest | None
     after_request: AfterRequest | None
     access_log_memory: memoryview | None
@@ -127,7 +129,9 @@ def socket_owner(config: Config, owner: Owner | None) -> tuple[int, int]:
 
 
 def warn_of_idle_settings(config: Config) -> None:
-    """Say which settings of Unix sockets were made though we make none."""
+    """Say which settings were made though nothing here is made by them."""
+    for sentence in workers.idle_settings(config):
+        logs.line("WARNING", sentence)
     http, uwsgi = binds(config)
     if not any(address.startswith("unix:") for address in http + uwsgi):
         for name in ("socket_mode", "socket_user", "socket_group"):
@@ -196,6 +200,8 @@ def native(
         worker_slots=config.workers,
         multiprocess=config.workers > 1,
         max_requests=0 if worker is None else worker.counted_requests,
+        threads=workers.threads(config),
+        hosted=workers.find(config).hosted,
         before_request=None if worker is None else before_request(worker),
         after_request=None if worker is None else after_request(worker),
         access_log_memory=access_log_memory,
@@ -327,10 +333,12 @@ NEED_A_MASTER = (
     "proc_name",
     "request_timeout",
     "slow_request_timeout",
+    "threads",
     "timeout",
     "user",
     "when_ready",
     "worker_abort",
+    "worker_class",
     "worker_exit",
     "worker_int",
 )

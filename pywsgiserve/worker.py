@@ -18,6 +18,7 @@ from pywsgiserve.cli import complain
 from pywsgiserve.config import Config
 from pywsgiserve.hooks import Heartbeat, Worker, call_needed, call_safely
 from pywsgiserve.server import App, Owner, native, running
+from pywsgiserve.workers import Kind
 
 FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
 ABORTED = 1
@@ -75,6 +76,7 @@ class Life:
     rings: mmap.mmap
     owner: Owner | None
     on_ready: Callable[[], None] | None
+    kind: Kind
     engine: _core.Server | None = field(default=None, init=False)
     _ends: bool = field(default=False, init=False)
 
@@ -116,6 +118,7 @@ class Life:
         config, worker = self.worker.cfg, self.worker
         logs.line("INFO", f"Booting worker with pid: {worker.pid}")
         worker.tmp = Heartbeat(self.core.notify)
+        self.kind.setup(config)
         call_needed(config, "post_fork", self.server, worker)
         if self.owner is not None:
             become(self.owner)
@@ -143,7 +146,7 @@ class Life:
             if self.on_ready is not None:
                 self.on_ready()
             self.core.ready()
-            engine.serve(app)
+            self.kind.serve(engine, app, self)
         finally:
             signal.set_wakeup_fd(-1)
             running.remove(engine)

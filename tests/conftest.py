@@ -19,6 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "heavy: takes more than some twenty seconds")
     config.addinivalue_line("markers", "timeout: seconds (pytest-timeout)")
     config.addinivalue_line("markers", "one_process: looks into the server's process")
+    config.addinivalue_line("markers", "contract: what each class of workers keeps")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

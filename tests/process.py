@@ -28,6 +28,15 @@ TIMEOUT = "8" if SANITIZED else "3"
 # Workers of the server that a test of one app starts, which is then started by the
 # command line; 0: it is run() in a script, with one process.
 WORKERS = int(os.environ.get("PWS_WORKERS", "0"))
+# The class of workers that each server then has, which is started by the command line.
+WORKER_CLASS = os.environ.get("PWS_WORKER_CLASS", "")
+if WORKER_CLASS:
+    WORKERS = WORKERS or 1
+# More than one thread where they lead in turn; a loop runs the app by itself.
+CLASS_WORDS = {
+    "": "",
+    "gthread": "-k gthread --threads 4",
+}.get(WORKER_CLASS, f"-k {WORKER_CLASS}")
 READY = r"\[INFO\] Workers are ready: \d+$"
 DISASTERS = ("Sanitizer", "runtime error:", "Fatal Python error")
 LISTENING = re.compile(
@@ -45,6 +54,8 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a server process, set up for the build under test."""
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     env.pop("SCRIPT_NAME", None)
+    if CLASS_WORDS:
+        env["PYWSGISERVE_CMD_ARGS"] = CLASS_WORDS
     env.update(extra)
     if SANITIZED:
         from tests.sanitizer import server_env  # Only there in that build's tree.

@@ -1,0 +1,111 @@
+"""How Python is run in a worker: the classes of workers, by what `worker_class` says.
+
+`find` tells without importing what a class needs: the master, which calls it, goes on
+without gevent and its like. Each of ours but sync and gthread is a module beside this
+one, which is imported in the process that will load the app, with two functions:
+
+    setup(config)               before the app is imported, and in each process that was
+                                forked since: molds and workers, whoever forked them. It
+                                patches, and puts right what a fork has broken; what is
+                                done already does no harm.
+    serve(engine, app, life)    runs until the engine has ended.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pywsgiserve.checks import ConfigError
+from pywsgiserve.workers import names
+
+if TYPE_CHECKING:
+    from pywsgiserve import _core
+    from pywsgiserve.config import Config
+    from pywsgiserve.worker import Life
+
+# Classes that are still to come, and have no module that would tell.
+UNFINISHED = ("gthread",)
+
+# Those whose engine is watched by somebody else's loop.
+HOSTED = ("gevent", "eventlet", "tornado", "asyncio")
+# What has to be installed for them: a package, and our extra of the same name.
+PACKAGES = ("gevent", "eventlet", "tornado")
+# Where several threads can run the app.
+THREADED = ("gthread", "tornado", "asyncio")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of workers; `module` is where it is, if it needs one."""
+
+    name: str
+    hosted: bool = False  # The engine is in a loop of somebody else.
+    module: str = ""
+
+    def setup(self, config: Config) -> None:
+        """Before the app is imported in this process, and after each fork: see above."""
+        if self.module:
+            self._imported().setup(config)
+
+    def serve(self, engine: _core.Server, app: Any, life: Life) -> None:
+        """Run until the engine has ended."""
+        if self.module:
+            self._imported().serve(engine, app, life)
+        else:
+            engine.serve(app)
+
+    def _imported(self) -> ModuleType:
+        return importlib.import_module(self.module)
+
+
+def is_installed(package: str) -> bool:
+    """Whether it can be imported; it is not, to see that."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def chosen(config: Config) -> str | type:
+    """As Gunicorn, sync with several threads is gthread."""
+    if config.worker_class == "sync" and config.threads > 1:
+        return "gthread"
+    return config.worker_class
+
+
+def find(config: Config) -> Kind:
+    """What `worker_class` names; `ConfigError` when this machine does not have it."""
+    name = chosen(config)
+    if not isinstance(name, str) or name not in names.BUILT_IN:
+        raise ConfigError(f"worker_class: not supported yet, got {names.shown(name)!r}")
+    module = f"{__name__}.{name}" if name in HOSTED else ""
+    if name in UNFINISHED or (module and not is_installed(module)):
+        which = "threads" if config.worker_class == "sync" else "worker_class"
+        raise ConfigError(f"{which}: {name} is not supported yet")
+    if name in PACKAGES and not is_installed(name):
+        raise ConfigError(
+            f"worker_class: {name} is not installed: pip install 'pywsgiserve[{name}]'"
+        )
+    if name in ("tornado", "asyncio") and not config.request_buffering:
+        raise ConfigError(
+            f"request_buffering: {name} cannot do without: an app that reads while its "
+            "client writes would stop the loop; gthread, gevent and eventlet can"
+        )
+    return Kind(name, name in HOSTED, module)
+
+
+def threads(config: Config) -> int:
+    """How many of a worker run the app."""
+    return config.threads if chosen(config) in THREADED else 1
+
+
+def idle_settings(config: Config) -> list[str]:
+    """Sentences about settings that were made and have no effect in this class."""
+    name = chosen(config)
+    if config.threads > 1 and name in names.BUILT_IN and name not in THREADED:
+        return [f"threads: {name} has one thread, it has no effect"]
+    return []
