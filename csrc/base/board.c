@@ -28,6 +28,7 @@ pws_cell_assign(pws_cell *cell)
     atomic_store_explicit(&cell->ready, false, RELAXED);
     atomic_store_explicit(&cell->leaving, false, RELAXED);
     atomic_store_explicit(&cell->closed, false, RELAXED);
+    atomic_store_explicit(&cell->foreign, false, RELAXED);
     atomic_store_explicit(&cell->dumps, false, RELAXED);
     atomic_store_explicit(&cell->relieved, false, RELAXED);
     atomic_store_explicit(&cell->deserted, false, RELAXED);

@@ -59,6 +59,8 @@ typedef struct {
     _Atomic bool deserted;  /* relieved, and nobody else waits for anything: it can be
                                killed */
     _Atomic bool closed;    /* it accepts no more, and ends */
+    _Atomic bool foreign;   /* a class of somebody else is the worker: no engine reads
+                               letters there, and it gives signs unasked */
     _Atomic uint32_t signs; /* of life, that the master has asked for */
     _Atomic uint64_t claim; /* whose the cell is: see pws_cell_claim */
     /* By the master, once an assignment: */

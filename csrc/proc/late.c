@@ -219,8 +219,10 @@ note_silence(pws_master *m, pws_worker *w, int64_t now_ms)
         return;
     }
     pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
-    pws_master_say(m, PWS_LOG_ERROR, "%s (pid:%d) is idle and gives no sign of life",
-                   name_of(w), (int)w->pid);
+    pws_master_say(m, PWS_LOG_ERROR, "%s (pid:%d) %s", name_of(w), (int)w->pid,
+                   atomic_load(&pws_worker_cell(&m->workers, w)->foreign)
+                       ? "does not call notify()"
+                       : "is idle and gives no sign of life");
     accuse(m, w, "no sign of life");
     begin(m, w, 0, now_ms);
     w->late.silent = true;

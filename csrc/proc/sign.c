@@ -39,6 +39,14 @@ has_moved(const pws_workers *workers, pws_worker *w, int64_t now_ms)
     return moved;
 }
 
+/* Returns whether it was sent, or need not be. */
+static bool
+send_question(const pws_workers *workers, const pws_worker *w)
+{
+    return atomic_load(&pws_worker_cell(workers, w)->foreign) ||
+           pws_worker_order(w, PWS_LETTER_SIGN);
+}
+
 static void
 ask(const pws_workers *workers, pws_worker *w, int64_t now_ms)
 {
@@ -48,7 +56,7 @@ ask(const pws_workers *workers, pws_worker *w, int64_t now_ms)
     w->sign.requests = atomic_load(&cell->requests);
     w->sign.in_vain = 0;
     w->sign.asked_ms = now_ms;
-    w->sign.sent = pws_worker_order(w, PWS_LETTER_SIGN);
+    w->sign.sent = send_question(workers, w);
 }
 
 /* Half of the time-out has passed since we looked. */
@@ -58,7 +66,7 @@ go_on_waiting(const pws_workers *workers, pws_worker *w, bool overslept, int64_t
     bool late = !w->sign.sent; /* what was written before had not been read either */
 
     if (late) {
-        w->sign.sent = pws_worker_order(w, PWS_LETTER_SIGN);
+        w->sign.sent = send_question(workers, w);
     }
     if (has_moved(workers, w, now_ms) || overslept || (late && w->sign.sent)) {
         w->sign.in_vain = 0;

@@ -3,7 +3,8 @@
  * Who is busy is bounded by the time of what it does; nobody sees that of one that
  * waits, and may be stopped. So each worker that serves and each mold that is ready is
  * asked by a letter, twice in a `timeout`, all of them at the same moments. Whoever
- * reads letters there answers by one store into its cell, and needs no Python. The time
+ * reads letters there answers by one store into its cell, and needs no Python. A
+ * foreign worker is not asked, but must have given a sign of its own accord. The time
  * for an answer is counted in halves that the master has lived through itself: one that
  * it has overslept, since it was stopped or held up too, begins the count anew. */
 #ifndef PWS_PROC_SIGN_H

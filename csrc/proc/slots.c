@@ -122,8 +122,8 @@ find_sibling(pws_master *m)
         const pws_cell *cell = pws_worker_cell(&m->workers, w);
         unsigned cost;
 
-        if (!accepts(m, w)) {
-            continue;
+        if (!accepts(m, w) || atomic_load(&cell->foreign)) {
+            continue; /* a foreign one takes no more than it has */
         }
         cost = size_of(w->polls);
         cost += pws_cell_busy_ms(cell, now_ms) > 0 ? PWS_WORKERS_MAX : 0;

@@ -309,6 +309,32 @@ notify(PyObject *object, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+/* No engine will read letters here, nor answer them. */
+static PyObject *
+be_foreign(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    atomic_store(&m->cell->foreign, true);
+    Py_RETURN_NONE;
+}
+
+/* A sign of life of one that is foreign. */
+static PyObject *
+beat(PyObject *object, PyObject *unused)
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    if (m == NULL) {
+        return NULL;
+    }
+    atomic_fetch_add(&m->cell->signs, 1);
+    return notify(object, unused);
+}
+
 /* For hooks in the master; NULL with an exception anywhere else. */
 static pws_master *
 here(PyObject *object)
@@ -485,6 +511,10 @@ static PyMethodDef methods[] = {
      "ask_successor(): in a worker that is to go when another one serves."},
     {"notify", notify, METH_NOARGS,
      "notify(): in a worker, the time for the call in hand begins anew."},
+    {"be_foreign", be_foreign, METH_NOARGS,
+     "be_foreign(): in a worker that has no engine: it reads order_fd itself, and has "
+     "to call beat()."},
+    {"beat", beat, METH_NOARGS, "beat(): in such a worker, a sign of life."},
     {"tells_stacks", tells_stacks, METH_NOARGS,
      "tells_stacks(): STACKS_SIGNAL has a handler now, which writes to stacks_fd."},
     {"may_interrupt", may_interrupt, METH_NOARGS,
@@ -524,7 +554,18 @@ stacks_fd(PyObject *object, void *Py_UNUSED(unused))
     return PyLong_FromLong(((master_object *)object)->master.stacks.pipe[1]);
 }
 
+static PyObject *
+order_fd(PyObject *object, void *Py_UNUSED(unused))
+{
+    const pws_master *m = pws_master_of_worker(object);
+
+    return m != NULL ? PyLong_FromLong(m->order_fd) : NULL;
+}
+
 static PyGetSetDef properties[] = {
+    {"order_fd", order_fd, NULL,
+     "Of a worker: where the master's orders come, a byte each; its end: the master's.",
+     NULL},
     {"stacks_fd", stacks_fd, NULL, "Where a process writes its Python stacks.", NULL},
     {"place", place, NULL, "Of a worker, among PLACES: no other has it.", NULL},
     {"is_mold", is_mold, NULL, "Whether this process is a mold.", NULL},

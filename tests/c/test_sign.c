@@ -195,3 +195,19 @@ TEST(one_that_leaves_its_socket_full_is_found)
     CHECK(is_missing(101500));
     end();
 }
+
+TEST(a_foreign_one_must_give_a_sign_unasked)
+{
+    begin(PWS_KIND_WORKER);
+    atomic_store(&cell->foreign, true);
+    CHECK(!is_missing(START_MS));
+    for (int64_t now_ms = 100500; now_ms < 110000; now_ms += 500) {
+        CHECK(!is_missing(now_ms));
+        atomic_fetch_add(&cell->signs, 1);
+    }
+    CHECK(!is_missing(110000));
+    CHECK(!is_missing(110500));
+    CHECK(is_missing(111000));
+    CHECK_EQ(question(), 0); /* it would not read it */
+    end();
+}

@@ -177,6 +177,20 @@ TEST(the_sockets_of_a_slot_without_a_worker_are_lent_once)
     close_master(3);
 }
 
+TEST(nothing_is_lent_to_a_foreign_worker)
+{
+    open_master(3);
+    atomic_store(&master.workers.board->cells[1].foreign, true);
+    worker(0)->state = PWS_WORKER_RETIRING;
+    pws_slots_tend(&master);
+    check_told(1, 0, 0);
+    check_told(2, 1, 0);
+    worker(2)->state = PWS_WORKER_RETIRING;
+    pws_slots_tend(&master);
+    check_told(1, 0, 0);
+    close_master(3);
+}
+
 TEST(who_closed_its_sockets_or_was_killed_polls_none)
 {
     open_master(3);
