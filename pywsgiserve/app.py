@@ -175,8 +175,11 @@ def made(uri: str, factory: Any, args: list[Any], kwargs: Mapping[str, Any]) -> 
         ) from None
 
 
-def check(uri: str, app: Any, called: bool) -> App:
-    """Refuse what cannot be a WSGI app. A class may be one, and any callable of two."""
+def check(uri: str, app: Any, called: bool, any_kind: bool = False) -> App:
+    """Refuse what cannot be a WSGI app. A class may be one, and any callable of two.
+
+    With `any_kind`, any callable will do: it is for somebody else's class of workers.
+    """
     if not callable(app):
         verb = "returned" if called else "is"
         what = "None" if app is None else f"a {type(app).__name__}, {app!r:.80}"
@@ -185,10 +188,14 @@ def check(uri: str, app: Any, called: bool) -> App:
             "start_response",
             APP_FAILED,
         )
-    if accepts(app, 2):
+    if any_kind or accepts(app, 2):
         return app  # type: ignore[no-any-return]  # As far as one can see.
     if accepts(app, 3):
-        why = "takes three arguments; is it an ASGI app? This server runs WSGI apps"
+        why = (
+            "takes three arguments; is it an ASGI app? This worker class runs WSGI apps; "
+            "for the other: pip install uvicorn-worker, and "
+            "-k uvicorn_worker.UvicornWorker"
+        )
     elif accepts(app, 0) and not called:
         why = f"takes no arguments; did you mean '{uri}()'?"
     else:
@@ -196,8 +203,11 @@ def check(uri: str, app: Any, called: bool) -> App:
     raise AppError(f"{uri!r} {why}", APP_FAILED)
 
 
-def load(uri: str) -> App:
-    """Import and return what `uri` names: MODULE, MODULE:NAME or MODULE:NAME(literals)."""
+def load(uri: str, any_kind: bool = False) -> App:
+    """Import and return what `uri` names: MODULE, MODULE:NAME or MODULE:NAME(literals).
+
+    `any_kind` takes apps that are not for WSGI, too.
+    """
     module, _, text = uri.strip().partition(":")
     module = module.strip()
     refuse_path(module, text)
@@ -207,4 +217,4 @@ def load(uri: str) -> App:
     found = attribute(import_module(module), name)
     called = args is not None
     app = made(uri, found, args or [], kwargs) if called else found
-    return check(uri if text else f"{module}:{name}", app, called)
+    return check(uri if text else f"{module}:{name}", app, called, any_kind)

@@ -92,7 +92,10 @@ def command(argv: Sequence[str]) -> int:
         if not loaded.config.wsgi_app:
             raise ConfigError(NO_APP)
         sources.enter(loaded.config)
-        return loaded.config, functools.partial(app.load, loaded.config.wsgi_app)
+        any_kind = workers.find(loaded.config).any_app
+        return loaded.config, functools.partial(
+            app.load, loaded.config.wsgi_app, any_kind
+        )
 
     def reread() -> tuple[Config, Callable[[], App]]:
         start.enter()

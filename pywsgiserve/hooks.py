@@ -54,31 +54,35 @@ class Log:
     def __init__(self, write: LogWriter) -> None:
         self._write = write
 
-    def _record(self, level: str, text: object, args: Any, exc_info: object) -> None:
+    def _record(self, level: str, text: object, args: Any, more: Any) -> None:
+        """`more` is what logging knows; of that, exc_info shows."""
         shown = str(text) % args if args else str(text)
+        exc_info = more.get("exc_info")
+        if isinstance(exc_info, tuple):
+            exc_info = exc_info[1]
         if isinstance(exc_info, BaseException):
             shown += "\n" + "".join(traceback.format_exception(exc_info)).rstrip()
         elif exc_info:
             shown += "\n" + traceback.format_exc().rstrip()
         self._write(level, shown)
 
-    def debug(self, text: object, *args: Any, exc_info: object = None) -> None:
-        self._record("DEBUG", text, args, exc_info)
+    def debug(self, text: object, *args: Any, **more: Any) -> None:
+        self._record("DEBUG", text, args, more)
 
-    def info(self, text: object, *args: Any, exc_info: object = None) -> None:
-        self._record("INFO", text, args, exc_info)
+    def info(self, text: object, *args: Any, **more: Any) -> None:
+        self._record("INFO", text, args, more)
 
-    def warning(self, text: object, *args: Any, exc_info: object = None) -> None:
-        self._record("WARNING", text, args, exc_info)
+    def warning(self, text: object, *args: Any, **more: Any) -> None:
+        self._record("WARNING", text, args, more)
 
-    def error(self, text: object, *args: Any, exc_info: object = None) -> None:
-        self._record("ERROR", text, args, exc_info)
+    def error(self, text: object, *args: Any, **more: Any) -> None:
+        self._record("ERROR", text, args, more)
 
-    def critical(self, text: object, *args: Any, exc_info: object = None) -> None:
-        self._record("CRITICAL", text, args, exc_info)
+    def critical(self, text: object, *args: Any, **more: Any) -> None:
+        self._record("CRITICAL", text, args, more)
 
-    def exception(self, text: object, *args: Any) -> None:
-        self._record("ERROR", text, args, exc_info=True)
+    def exception(self, text: object, *args: Any, **more: Any) -> None:
+        self._record("ERROR", text, args, {"exc_info": True, **more})
 
 
 class Listener:
@@ -130,7 +134,7 @@ class Heartbeat:
 class Application:
     """Gunicorn's `app`: the settings, and the way to the WSGI callable."""
 
-    def __init__(self, config: Config, load: Callable[[], Any]) -> None:
+    def __init__(self, config: Any, load: Callable[[], Any]) -> None:
         self.cfg = config
         self._load = load
         self.callable: Any = None

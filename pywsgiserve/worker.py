@@ -16,7 +16,7 @@ from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
 from pywsgiserve.config import Config
-from pywsgiserve.hooks import Heartbeat, Worker, call_needed, call_safely
+from pywsgiserve.hooks import Heartbeat, call_needed, call_safely
 from pywsgiserve.server import App, Owner, native, running
 from pywsgiserve.workers import Kind
 
@@ -68,7 +68,7 @@ class Life:
     """What a worker is given, and where it stands."""
 
     server: Any  # The Arbiter, for hooks.
-    worker: Worker
+    worker: Any  # A Worker, or an object of a class that owns this process.
     core: _core.Master
     listeners: _core.Listeners
     load_app: Callable[[], App]
@@ -78,7 +78,11 @@ class Life:
     on_ready: Callable[[], None] | None
     kind: Kind
     engine: _core.Server | None = field(default=None, init=False)
+    config: Config = field(init=False)
     _ends: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.config = self.worker.cfg
 
     def _live(self) -> int:
         code = 0
@@ -110,20 +114,26 @@ class Life:
         """Serve until we are told to end; returns an exit code."""
         code = self._live()
         logs.line("INFO", f"Worker exiting (pid: {self.worker.pid})")
-        call_safely(self.worker.cfg, "worker_exit", self.server, self.worker)
+        call_safely(self.config, "worker_exit", self.server, self.worker)
         logs.close()
         return code
 
     def serve(self) -> int:
-        config, worker = self.worker.cfg, self.worker
+        config, worker = self.config, self.worker
         logs.line("INFO", f"Booting worker with pid: {worker.pid}")
         worker.tmp = Heartbeat(self.core.notify)
         self.kind.setup(config)
+        host = self.kind.host(self)
+        if host is not None:
+            worker = self.worker = host.worker
         call_needed(config, "post_fork", self.server, worker)
         if self.owner is not None:
             become(self.owner)
         if config.no_new_privs:
             forbid_new_privileges()
+        if host is not None:
+            host.live()
+            return 0
         app = worker.wsgi = self.load_app()
         if config.max_requests:
             jitter = random.randint(0, config.max_requests_jitter)
@@ -143,9 +153,7 @@ class Life:
         running.append(engine)
         try:
             signal.set_wakeup_fd(engine.wakeup_fd, warn_on_full_buffer=False)
-            if self.on_ready is not None:
-                self.on_ready()
-            self.core.ready()
+            self.tell_ready()
             self.kind.serve(engine, app, self)
         finally:
             signal.set_wakeup_fd(-1)
@@ -153,6 +161,11 @@ class Life:
             engine.close()
             self.listeners.close()  # Nobody accepts here any more.
         return 0
+
+    def tell_ready(self) -> None:
+        if self.on_ready is not None:
+            self.on_ready()
+        self.core.ready()
 
     # Signals, and the orders of the master
 
@@ -188,7 +201,7 @@ class Life:
 
     def on_term(self, signum: int, frame: object) -> None:
         """Not from the master, who would say when the time of draining is over."""
-        delay = self.worker.cfg.drain_delay
+        delay = self.config.drain_delay
         if self.engine is None or not delay or not self.worker.alive:
             self.stop(graceful=True)
             return
@@ -197,7 +210,7 @@ class Life:
         self.engine.stop(graceful=True, delay=delay)
 
     def on_quit(self, signum: int, frame: object) -> None:
-        call_safely(self.worker.cfg, "worker_int", self.worker)
+        call_safely(self.config, "worker_int", self.worker)
         self.stop(graceful=False)
 
     def on_abort(self, signum: int, frame: object) -> None:
@@ -211,7 +224,7 @@ class Life:
             self.stop(graceful=True)
             return
         self.worker.aborted = True
-        call_safely(self.worker.cfg, "worker_abort", self.worker)
+        call_safely(self.config, "worker_abort", self.worker)
         if serving:
             self.stop(graceful=True)
         raise SystemExit(ABORTED)

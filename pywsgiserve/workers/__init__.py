@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from pywsgiserve import _core
     from pywsgiserve.config import Config
     from pywsgiserve.worker import Life
+    from pywsgiserve.workers.base import Worker
+    from pywsgiserve.workers.host import Host
+
+__all__ = ["Kind", "Worker", "find", "idle_settings", "is_installed", "threads"]
 
 # Classes that are still to come, and have no module that would tell.
 UNFINISHED = ("gthread",)
@@ -38,6 +42,22 @@ PACKAGES = ("gevent", "eventlet", "tornado")
 THREADED = ("gthread", "tornado", "asyncio")
 
 
+# What the engine does, and a foreign class does in its own way, or not at all.
+OURS = (
+    "header_timeout",
+    "body_timeout",
+    "send_timeout",
+    "request_timeout",
+    "slow_request_timeout",
+    "limit_request_body",
+    "request_buffering",
+    "body_buffer_size",
+    "response_spool_limit",
+    "tmp_upload_dir",
+    "server_header",
+)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A class of workers; `module` is where it is, if it needs one."""
@@ -45,11 +65,29 @@ class Kind:
     name: str
     hosted: bool = False  # The engine is in a loop of somebody else.
     module: str = ""
+    foreign: type | str = ""  # Somebody else's class, or its name; there is no engine.
+
+    @property
+    def any_app(self) -> bool:
+        """Whether it runs other apps than those for WSGI."""
+        return bool(self.foreign) or self.name == "tornado"
 
     def setup(self, config: Config) -> None:
         """Before the app is imported in this process, and after each fork: see above."""
         if self.module:
             self._imported().setup(config)
+        elif self.foreign:
+            from pywsgiserve.workers import classes  # What few workers need.
+
+            classes.load(self.foreign)
+
+    def host(self, life: Life) -> Host | None:
+        """The worker that a foreign class makes; None where we are the worker."""
+        if not self.foreign:
+            return None
+        from pywsgiserve.workers import classes, host  # What few workers need.
+
+        return host.made(life, classes.load(self.foreign))
 
     def serve(self, engine: _core.Server, app: Any, life: Life) -> None:
         """Run until the engine has ended."""
@@ -81,7 +119,7 @@ def find(config: Config) -> Kind:
     """What `worker_class` names; `ConfigError` when this machine does not have it."""
     name = chosen(config)
     if not isinstance(name, str) or name not in names.BUILT_IN:
-        raise ConfigError(f"worker_class: not supported yet, got {names.shown(name)!r}")
+        return foreign(config, name)
     module = f"{__name__}.{name}" if name in HOSTED else ""
     if name in UNFINISHED or (module and not is_installed(module)):
         which = "threads" if config.worker_class == "sync" else "worker_class"
@@ -98,6 +136,22 @@ def find(config: Config) -> Kind:
     return Kind(name, name in HOSTED, module)
 
 
+def foreign(config: Config, name: str | type) -> Kind:
+    """A class of somebody else, as far as one can tell without importing it."""
+    shown = names.shown(name)
+    if config.protocol == "uwsgi" or config.uwsgi_bind:
+        which = "protocol" if config.protocol == "uwsgi" else "uwsgi_bind"
+        raise ConfigError(f"{which}: {shown} would have to speak uwsgi, and cannot")
+    package = "" if isinstance(name, type) else names.package(name)
+    if package and not is_installed(package):
+        raise ConfigError(
+            f"worker_class: {package} is not installed, nor is there such a module "
+            f"here: pip install {package.replace('_', '-')}, or set pythonpath; "
+            f"wanted by {shown!r}"
+        )
+    return Kind(shown, foreign=name)
+
+
 def threads(config: Config) -> int:
     """How many of a worker run the app."""
     return config.threads if chosen(config) in THREADED else 1
@@ -106,6 +160,23 @@ def threads(config: Config) -> int:
 def idle_settings(config: Config) -> list[str]:
     """Sentences about settings that were made and have no effect in this class."""
     name = chosen(config)
-    if config.threads > 1 and name in names.BUILT_IN and name not in THREADED:
+    if name not in names.BUILT_IN:
+        shown = f"{names.shown(name)} has its own, it has no effect"
+        return [f"{setting}: {shown}" for setting in OURS if is_set(config, setting)]
+    if config.threads > 1 and name not in THREADED:
         return [f"threads: {name} has one thread, it has no effect"]
     return []
+
+
+def is_set(config: Config, name: str) -> bool:
+    from pywsgiserve import config as table  # It imports us, for the names.
+
+    return table.is_set(name, getattr(config, name))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Worker":
+        from pywsgiserve.workers import base  # Few programs have a class of their own.
+
+        return base.Worker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

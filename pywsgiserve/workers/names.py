@@ -40,6 +40,12 @@ def shown(value: str | type) -> str:
     return path(value) if isinstance(value, type) else value
 
 
+def package(word: str) -> str:
+    """What has to be installed, or lie here, for a class of this name."""
+    egg = EGG.fullmatch(word)
+    return "" if egg else word.replace(":", ".").partition(".")[0]
+
+
 def short(word: str) -> str:
     """A word of Gunicorn's without what is the same in all of them."""
     for prefix in GUNICORN:
