@@ -12,25 +12,54 @@ from typing import Any
 
 import pytest
 
-from tests.process import WORKERS, Server
+from tests.process import SERVING, WORKER_CLASS, Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "heavy: takes more than some twenty seconds")
     config.addinivalue_line("markers", "timeout: seconds (pytest-timeout)")
     config.addinivalue_line("markers", "one_process: looks into the server's process")
-    config.addinivalue_line("markers", "contract: what each class of workers keeps")
+    config.addinivalue_line(
+        "markers",
+        "contract(cases=n): what each class of workers keeps; of many cases, so many",
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if WORKERS:
+def surplus(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Cases beyond those that each class of workers has to pass, evenly picked."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        marker = item.get_closest_marker("contract")
+        if marker is not None and "cases" in marker.kwargs:
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in tests.values():
+        most = cases[0].get_closest_marker("contract").kwargs["cases"]
+        kept = {i * len(cases) // most for i in range(most)}
+        yield from (case for i, case in enumerate(cases) if i not in kept)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if WORKER_CLASS and config.getoption("markexpr") == "contract":
+        left_out = set(surplus(items))
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+    if SERVING:
         skip = pytest.mark.skip(reason="looks into one process: not with PWS_WORKERS")
         for item in items:
             if item.get_closest_marker("one_process"):
                 item.add_marker(skip)
+
+
+def skip_what_cannot_be(settings: Mapping[str, Any]) -> None:
+    """A loop cannot wait for a body; that this is refused has its own test."""
+    buffering = settings.get("request_buffering", True)
+    if WORKER_CLASS in ("asyncio", "tornado") and not buffering:
+        pytest.skip(f"no request_buffering: not with {WORKER_CLASS}")
 
 
 @contextlib.contextmanager
@@ -47,6 +76,7 @@ def running(
 
     killed=True is for a test that ends the process itself, and judges that end itself.
     """
+    skip_what_cannot_be(settings)
     server = Server(app, settings, env=env, pass_fds=pass_fds, limits=limits)
     try:
         server.wait_until_listening()
@@ -78,6 +108,7 @@ class Standing:
         key = json.dumps([app, settings], sort_keys=True)
         server = self._servers.get(key)
         if server is None:
+            skip_what_cannot_be(settings)
             server = Server(app, settings)
             try:
                 server.wait_until_listening()

@@ -28,10 +28,10 @@ TIMEOUT = "8" if SANITIZED else "3"
 # Workers of the server that a test of one app starts, which is then started by the
 # command line; 0: it is run() in a script, with one process.
 WORKERS = int(os.environ.get("PWS_WORKERS", "0"))
-# The class of workers that each server then has, which is started by the command line.
+# The class of workers that each server then has.
 WORKER_CLASS = os.environ.get("PWS_WORKER_CLASS", "")
-if WORKER_CLASS:
-    WORKERS = WORKERS or 1
+# Of the server that a test of one app starts: with a class it needs the command line, too.
+SERVING = WORKERS or (1 if WORKER_CLASS else 0)
 # More than one thread where they lead in turn; a loop runs the app by itself.
 CLASS_WORDS = {
     "": "",
@@ -106,7 +106,7 @@ class Server:
     ) -> None:
         # A test on a busy machine may pause for longer than the default keepalive.
         settings = {"bind": "127.0.0.1:0", "keepalive": 60, **settings}
-        process = {**limits, "workers": WORKERS}
+        process = {**limits, "workers": SERVING}
         words = [app, json.dumps(settings), json.dumps(process)]
         self._start(["tests.launch", *words], ROOT, env, pass_fds)
 
@@ -170,7 +170,7 @@ class Server:
         found = self.wait_for(LISTENING.pattern, START_S)
         assert int(found[1]) == int(found[3]) == self.pid
         self.addresses = found[2].split(",")
-        if WORKERS:
+        if SERVING:
             self.wait_for(READY, START_S)
         if SANITIZED:
             from tests.sanitizer import maps_the_right_build

@@ -79,7 +79,7 @@ class Kind:
         elif self.foreign:
             from pywsgiserve.workers import classes  # What few workers need.
 
-            classes.load(self.foreign)
+            classes.set_up(self.foreign)
 
     def host(self, life: Life) -> Host | None:
         """The worker that a foreign class makes; None where we are the worker."""

@@ -65,3 +65,10 @@ def load(given: str | type) -> type:
             f"{name!r}, which is {found!r}"
         )
     return found
+
+
+def set_up(given: str | type) -> None:
+    """Import it, and let it do what is to be done before the app is imported."""
+    setup = getattr(load(given), "setup", None)
+    if callable(setup):
+        setup()

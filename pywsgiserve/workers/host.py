@@ -162,6 +162,9 @@ def made(life: Life, cls: type) -> Host:
     log = logger.Logger(shown.log, cfg, life.access_log, life.reopen_logs)
     listeners = sockets.taken(life.listeners, cfg, log)
     cfg.address.extend(listener.cfg_addr for listener in listeners)
+    check_config = getattr(cls, "check_config", None)
+    if callable(check_config):
+        check_config(cfg, log)
     app = hooks.Application(cfg, life.load_app)
     worker = cls(shown.age, shown.ppid, listeners, app, shown.timeout, cfg, log)
     worker.pid = shown.pid

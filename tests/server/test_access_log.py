@@ -19,6 +19,7 @@ def lines(path):
     return path.read_text().splitlines()
 
 
+@pytest.mark.contract
 def test_each_response_has_a_line_in_the_combined_format(serve, tmp_path):
     path = tmp_path / "access.log"
     with serve("hello", accesslog=str(path)) as server, server.connect() as client:

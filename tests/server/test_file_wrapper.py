@@ -129,6 +129,7 @@ def test_head_of_a_file_has_no_body(standing, make):
         assert get(client, "real", path=path).body == content(70_000)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("sendfile", [True, False])
 def test_a_file_too_short_for_its_length_cuts_the_connection(standing, make, sendfile):
     with standing("files", sendfile=sendfile).connect() as client:
@@ -165,6 +166,7 @@ def test_the_block_size_is_taken(standing, make):
         assert answer.body == content(70_000)
 
 
+@pytest.mark.contract
 def test_files_do_not_stay_open(serve, make):
     path = make(70_000)
     with serve("files") as server, server.connect() as client:

@@ -82,6 +82,7 @@ def in_order(notes, *wanted):
 # Sequences
 
 
+@pytest.mark.contract
 @both_ways
 def test_the_sequence_of_a_start_a_request_and_an_end(deploy, site, preload):
     site(ALL)
@@ -105,6 +106,7 @@ def test_the_sequence_of_a_start_a_request_and_an_end(deploy, site, preload):
     ]
 
 
+@pytest.mark.contract
 @both_ways
 def test_the_sequence_of_a_reload(deploy, site, preload):
     """The old worker ends when the new one serves: in Gunicorn it does so before."""
@@ -127,6 +129,7 @@ def test_the_sequence_of_a_reload(deploy, site, preload):
         ]
 
 
+@pytest.mark.contract
 def test_the_sequence_of_a_worker_that_is_interrupted(deploy, site):
     site(ALL)
     with deploy() as server:

@@ -155,6 +155,7 @@ def test_a_trickling_reader_is_not_waited_for_while_others_wait(serve):
             assert ordinary.response().body == b"hello"
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 @pytest.mark.parametrize("state", ["connected", "in a head", "in a body", "reading"])
 def test_clients_that_take_every_connection_give_way(serve, state):
@@ -201,6 +202,7 @@ def test_a_half_closed_reader_does_not_make_the_server_spin(serve):
         assert used < 1, "two seconds of waiting cost more than one of CPU"
 
 
+@pytest.mark.contract
 def test_many_half_closes_leave_nothing_behind(serve):
     with serve("hello") as server, server.connect() as ordinary:
         ordinary.get()
@@ -245,6 +247,7 @@ STATES = {
 }
 
 
+@pytest.mark.contract(cases=8)
 @pytest.mark.parametrize("read", [0, 1, 5000])
 @pytest.mark.parametrize("data", STATES.values(), ids=list(STATES))
 def test_a_reset_in_any_state_harms_nobody(standing, data, read):
@@ -264,6 +267,7 @@ def test_a_reset_in_any_state_harms_nobody(standing, data, read):
         )
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_client_that_goes_while_the_app_runs_harms_nobody(serve, short_path, how):
@@ -286,6 +290,7 @@ def test_a_client_that_goes_while_the_app_runs_harms_nobody(serve, short_path, h
             assert client.response().body == b"in time\n"
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 def test_a_client_that_goes_between_two_pieces_harms_nobody(serve, short_path):
     pipe = Pipe(short_path / "pipe")
@@ -352,6 +357,7 @@ def test_a_pipeline_whose_answers_nobody_reads_is_bounded(serve):
             assert grown < 50_000
 
 
+@pytest.mark.contract
 def test_a_pipeline_holds_up_nobody_else(serve):
     with serve("hello") as server, server.connect() as greedy:
         sender = threading.Thread(target=greedy.send, args=(GET * 20_000,))

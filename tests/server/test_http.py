@@ -59,6 +59,7 @@ BODIES = {
 }
 
 
+@pytest.mark.contract(cases=8)
 @pytest.mark.parametrize(("rest", "body"), BODIES.values(), ids=list(BODIES))
 def test_a_body_is_framed_right(standing, manner, rest, body):
     data = b"POST / HTTP/1.1\r\nHost: x\r\n" + rest
@@ -85,6 +86,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("data", WHOLE.values(), ids=list(WHOLE))
 def test_any_split_of_the_bytes_gives_the_same_answer(standing, data):
     """The second part is sent when the server had the time to take the first one."""
@@ -130,6 +132,7 @@ def test_empty_lines_before_a_request_are_ignored(standing):
 # Keep-alive and close
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     "fields",
     ["", "Connection: keep-alive\r\n", "Connection: x\r\n", "Connection:\r\n"],
@@ -180,6 +183,7 @@ def test_what_only_looks_like_close_is_not(standing, value):
         assert client.get("/").status == 200
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("fields", ["", "Connection: x\r\n", "Connection: close\r\n"])
 def test_a_1_0_connection_is_closed(standing, fields):
     with standing("hello").connect() as client:
@@ -230,6 +234,7 @@ def test_a_1_0_request_needs_no_host(standing):
 # Pipelining
 
 
+@pytest.mark.contract
 def test_pipelined_requests_are_answered_in_order(standing):
     with standing("echo").connect() as client:
         client.send(
@@ -246,6 +251,7 @@ def test_pipelined_requests_are_answered_in_order(standing):
             assert answer.body == b"x" * n
 
 
+@pytest.mark.contract
 def test_pipelined_requests_of_all_kinds_keep_their_framing(standing):
     kinds = [
         (b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", "GET", b""),
@@ -269,6 +275,7 @@ def test_pipelined_requests_of_all_kinds_keep_their_framing(standing):
                 assert answer.body == body
 
 
+@pytest.mark.contract
 def test_nothing_is_answered_behind_a_close(standing):
     with standing("echo").connect() as client:
         client.send(
@@ -282,6 +289,7 @@ def test_nothing_is_answered_behind_a_close(standing):
         assert client.closed()
 
 
+@pytest.mark.contract
 def test_pipelined_requests_behind_a_streamed_answer_are_answered(standing):
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     with standing("answers:generator").connect() as client:
@@ -303,6 +311,7 @@ def test_pipelined_requests_behind_a_large_answer_are_answered(standing):
 # Expect: 100-continue
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("value", ["100-continue", "100-Continue"])
 def test_a_client_that_waits_for_100_gets_it(standing, value):
     with standing("echo").connect() as client:
@@ -365,6 +374,7 @@ def test_a_1_0_client_gets_no_100(standing):
 # Methods and targets
 
 
+@pytest.mark.contract
 def test_head_is_answered_like_get_without_the_body(standing):
     with standing("hello").connect() as client:
         got = client.get()
@@ -561,6 +571,7 @@ def test_a_valid_host_is_taken(standing, host):
 # The unread and the unfinished
 
 
+@pytest.mark.contract
 def test_a_body_the_app_never_read_is_no_request(standing):
     body = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n" * 10
     with standing("environ").connect() as client:
@@ -605,6 +616,7 @@ def test_a_request_that_is_cut_never_reaches_the_app(standing, data):
         assert client.closed()
 
 
+@pytest.mark.contract
 def test_a_half_closed_client_gets_its_answer(standing):
     with standing("echo").connect() as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
@@ -614,6 +626,7 @@ def test_a_half_closed_client_gets_its_answer(standing):
         assert client.closed()
 
 
+@pytest.mark.contract
 def test_a_half_closed_client_gets_all_its_pipelined_answers(standing):
     with standing("echo").connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)

@@ -68,6 +68,7 @@ def message(target, body, coding):
     return b"POST %s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % (target, fields) + sent
 
 
+@pytest.mark.contract(cases=8)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 @pytest.mark.parametrize("steps", STEPS)
@@ -150,6 +151,7 @@ def test_a_size_beyond_any_integer_harms_nobody(standing, size):
         assert answer.json()["results"][0] in ("abc", "raised OverflowError")
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("way", WAYS)
 def test_a_large_upload_arrives_whole(standing, way):
     body = os.urandom(1 << 20) * 30
@@ -175,6 +177,7 @@ def test_a_spooled_body_leaves_no_name_behind(serve, tmp_path):
         assert names == os.listdir(tmp_path) == []
 
 
+@pytest.mark.contract
 def test_a_slow_upload_does_not_hold_the_app(standing):
     server = standing("echo")
     with server.connect() as slow, server.connect() as client:

@@ -220,6 +220,7 @@ def test_a_signal_ends_the_server_and_run_returns(serve, signum):
         assert "Traceback" not in server.stderr
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_idle_connections_do_not_hold_up_the_end(serve, signum):
     with serve("hello", keepalive=3600, header_timeout=3600, killed=True) as server:
@@ -249,6 +250,7 @@ def test_a_request_underway_is_answered_before_the_end(serve, short_path):
         assert server.wait() == 0
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 def test_an_answer_that_begins_after_the_signal_says_close(serve, short_path):
     pipe, here = Pipe(short_path / "pipe"), Pipe(short_path / "pipe.here")
@@ -264,6 +266,7 @@ def test_an_answer_that_begins_after_the_signal_says_close(serve, short_path):
         assert server.wait() == 0
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 def test_what_was_pipelined_before_the_signal_is_answered(serve, short_path):
     """RFC 9112 9.6: only the last answer says close, and none is missing before it."""
@@ -327,6 +330,7 @@ def test_a_client_that_the_app_waits_for_has_the_graceful_timeout(serve):
             assert server.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.contract
 def test_a_slow_reader_gets_its_whole_answer_before_the_end(serve):
     with serve("slow_readers", killed=True) as server:
         with server.connect(receive_buffer=4096) as client:

@@ -42,6 +42,7 @@ def test_a_request_line_within_the_limit_is_taken(standing):
     )
 
 
+@pytest.mark.contract
 def test_a_request_line_beyond_the_limit_is_414(standing, manner):
     server = standing("hello", limit_request_line=200)
     data = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 250)
@@ -72,6 +73,7 @@ def test_as_many_fields_as_the_limit_are_taken(standing):
     assert answered(server, GET[:-2] + b"X: 1\r\n" * 9 + b"\r\n") == 200
 
 
+@pytest.mark.contract
 def test_more_fields_than_the_limit_are_431(standing, manner):
     server = standing("hello", limit_request_fields=10)
 
@@ -120,6 +122,7 @@ def test_a_body_within_the_limit_is_taken(standing):
     assert answered(server, post(1000) + b"x" * 1000) == 200
 
 
+@pytest.mark.contract
 def test_a_body_beyond_the_limit_is_413(standing, manner):
     server = standing("echo", limit_request_body=1000)
 
@@ -240,6 +243,7 @@ def test_endless_chunks_are_refused_at_the_body_limit(standing):
 # Times. A limit of one second; the deadline for it to strike is that of any answer.
 
 
+@pytest.mark.contract(cases=2)
 @pytest.mark.parametrize(
     "data",
     [
@@ -254,6 +258,7 @@ def test_an_unfinished_head_is_408(standing, data):
     assert refused(standing("echo", header_timeout=1), data) == 408
 
 
+@pytest.mark.contract
 def test_a_silent_connection_is_closed(standing):
     """It asked for nothing: an answer may come, and the close must."""
     with standing("echo", header_timeout=1).connect() as client:
@@ -287,6 +292,7 @@ def test_an_unfinished_second_head_is_408_or_closed(standing):
         assert client.closed()
 
 
+@pytest.mark.contract(cases=2)
 @pytest.mark.parametrize(
     "rest",
     [
@@ -316,6 +322,7 @@ def test_a_body_that_moves_is_waited_for(standing):
         assert client.response().body == b"x" * 40
 
 
+@pytest.mark.contract
 def test_an_idle_connection_is_closed_without_a_word(standing):
     with standing("hello", keepalive=1).connect() as client:
         assert client.get().status == 200
@@ -329,6 +336,7 @@ def test_a_busy_connection_is_not_closed(standing):
             assert client.get().status == 200
 
 
+@pytest.mark.contract
 def test_keepalive_0_closes_after_each_answer(standing):
     with standing("hello", keepalive=0).connect() as client:
         client.send(GET + GET)
@@ -338,6 +346,7 @@ def test_keepalive_0_closes_after_each_answer(standing):
         assert client.closed()
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 def test_a_reader_that_stopped_is_cut(serve):
     with serve("closing", send_timeout=1) as server:
@@ -373,6 +382,7 @@ def test_a_reader_of_an_endless_answer_that_stopped_is_cut(serve):
 # Connections
 
 
+@pytest.mark.contract
 def test_connections_beyond_the_limit_wait_for_a_place(serve):
     with serve("hello", worker_connections=2) as server:
         with server.connect() as first, server.connect() as second:

@@ -93,6 +93,7 @@ def test_an_app_is_told_whether_it_has_siblings(deploy):
 # Deaths
 
 
+@pytest.mark.contract
 def test_a_killed_worker_is_replaced(deploy):
     with deploy(workers=3) as server:
         first = server.workers()
@@ -129,6 +130,7 @@ def test_an_app_that_ends_its_worker_again_and_again_is_survived(deploy):
         server.wait_for(r"\[ERROR\] Worker \(pid:\d+\) exited with code 9\.$")
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_to_a_worker_ends_that_one_alone(deploy, signum):
     with deploy(workers=2) as server:
@@ -154,6 +156,7 @@ def test_a_signal_that_is_for_masters_does_a_worker_no_harm(deploy, signum):
             assert int(server.get().body) == worker
 
 
+@pytest.mark.contract
 def test_workers_end_when_their_master_is_killed(deploy):
     with deploy(workers=2, killed=True) as server:
         workers = server.workers()
@@ -219,6 +222,7 @@ def dead_children(pid):
 # Starts
 
 
+@pytest.mark.contract(cases=3)
 @pytest.mark.parametrize(
     ("text", "code", "reason"),
     [
@@ -294,6 +298,7 @@ def test_a_later_failure_to_boot_is_tried_again(deploy, place):
 # Ends
 
 
+@pytest.mark.contract
 def test_a_request_underway_is_answered_before_the_end(deploy, place):
     with deploy(workers=2, killed=True) as server, server.connect() as client:
         pipe = place / "pipe"
@@ -309,6 +314,7 @@ def test_a_request_underway_is_answered_before_the_end(deploy, place):
         assert server.stderr.endswith("Shutting down: Master\n")
 
 
+@pytest.mark.contract
 def test_requests_in_the_queue_are_answered_before_the_end(deploy):
     with deploy(workers=2, killed=True) as server:
         clients = [server.connect() for _ in range(50)]
@@ -320,6 +326,7 @@ def test_requests_in_the_queue_are_answered_before_the_end(deploy):
         assert [client.response().status for client in clients] == [200] * 50
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGQUIT])
 def test_a_quick_end_does_not_wait_for_the_app(deploy, signum):
     with deploy("--graceful-timeout", "600", killed=True) as server:
@@ -342,6 +349,7 @@ def test_a_quick_end_can_follow_a_graceful_one(deploy):
             assert "Quick shutdown requested" in server.stderr
 
 
+@pytest.mark.contract
 def test_graceful_timeout_bounds_a_graceful_end(deploy):
     with deploy("--graceful-timeout", "1", killed=True) as server:
         with server.connect() as client:
@@ -361,6 +369,7 @@ def cpu_ticks(pid):
 # Reloads
 
 
+@pytest.mark.contract
 def test_hup_replaces_all_workers_and_loads_the_app_anew(deploy, place):
     with deploy(workers=3) as server:
         first = server.workers()
@@ -398,6 +407,7 @@ def test_hup_changes_the_number_of_workers(deploy, place):
         server.wait_for_workers(1, but=first)  # -w of the command line wins
 
 
+@pytest.mark.contract
 def test_hup_with_an_app_that_cannot_be_loaded_changes_nothing(deploy, place):
     with deploy(workers=2) as server:
         first = server.workers()
@@ -524,6 +534,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.contract
 def test_hup_under_load_loses_no_request(deploy):
     with deploy(workers=2) as server, Load(server) as load:
         for _ in range(5):
@@ -552,6 +563,7 @@ def test_ttou_under_load_loses_no_request(deploy):
 # Numbers of requests
 
 
+@pytest.mark.contract
 def test_max_requests_replaces_workers_and_loses_no_request(deploy):
     with deploy("--max-requests", "20", workers=2) as server, Load(server) as load:
         first = server.workers()
@@ -660,6 +672,7 @@ def test_winch_is_ignored(deploy):
         assert server.get().status == 200
 
 
+@pytest.mark.contract
 def test_usr1_reopens_the_access_log_in_every_worker(deploy, place):
     log, old = place / "access.log", place / "access.log.1"
     with deploy("--access-logfile", "access.log", workers=2) as server:
@@ -704,6 +717,7 @@ def test_a_worker_holds_no_end_of_its_siblings_pipes(deploy):
         assert len([link for link in pipes if link in theirs]) == 3
 
 
+@pytest.mark.contract
 def test_lines_of_a_killed_worker_are_in_the_access_log(deploy, place):
     """They were in memory, a second at most, when it was killed."""
     log = place / "access.log"

@@ -67,6 +67,7 @@ def wait_for(server, count, but=()):
     return those_at_work(server)
 
 
+@pytest.mark.contract
 def test_the_app_is_loaded_once_and_not_by_the_master(deploy, place, site):
     with deploy("--preload", workers=3) as server:
         workers = wait_for(server, 3)
@@ -103,6 +104,7 @@ def test_a_dead_mold_is_replaced_when_it_is_needed(deploy, place, site):
         assert len(loads(place)) == 2
 
 
+@pytest.mark.contract
 def test_hup_loads_the_app_anew(deploy, place, site):
     """Gunicorn keeps the old code for ever, since its master has loaded it."""
     with deploy("--preload", workers=2) as server:

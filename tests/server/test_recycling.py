@@ -81,6 +81,7 @@ def test_a_reload_takes_as_many_again_by_default(deploy, preload):
         assert seen.most <= 6
 
 
+@pytest.mark.contract
 def test_one_goes_only_when_one_has_come(deploy, place):
     """With three, there are three that serve at each moment of a reload."""
     with deploy("--max-surge", "1", workers=3) as server:
@@ -99,6 +100,7 @@ def test_one_goes_only_when_one_has_come(deploy, place):
             assert 3 <= serving <= 4
 
 
+@pytest.mark.contract
 @both_ways
 def test_a_reload_that_fails_with_its_first_changes_nothing(deploy, place, preload):
     with deploy("--max-surge", "1", *preload, workers=3) as server:

@@ -402,6 +402,7 @@ def test_an_unknown_expectation_is_refused(standing, manner, data, statuses):
         refused(client, data, manner, statuses)
 
 
+@pytest.mark.contract
 def test_requests_before_a_bad_one_are_answered(standing):
     with standing("echo").connect() as client:
         client.send(SECOND + SECOND + b"BAD\r\n\r\n" + SECOND)
@@ -411,6 +412,7 @@ def test_requests_before_a_bad_one_are_answered(standing):
         assert client.closed()
 
 
+@pytest.mark.contract
 def test_the_body_of_a_refused_request_is_not_interpreted(standing):
     body = SECOND * 100
     head = b"POST / HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: %d\r\n\r\n"

@@ -64,6 +64,7 @@ def test_a_body_arrives_whole_at_a_1_0_client(standing, app):
         assert client.closed()
 
 
+@pytest.mark.contract
 def test_a_generator_is_chunked_on_1_1(standing):
     with standing("answers:generator").connect() as client:
         answer = client.get()
@@ -86,6 +87,7 @@ def test_empty_pieces_do_not_end_a_chunked_body(standing):
         assert client.get().body == b"a few pieces"
 
 
+@pytest.mark.contract
 def test_a_piece_is_sent_before_the_next_one_is_asked_for(serve, short_path):
     """PEP 3333: a server must not delay the transmission of any block."""
     pipe = Pipe(short_path / "pipe")
@@ -112,6 +114,7 @@ def test_no_answer_waits_for_a_delayed_ack(standing):
     assert time.monotonic() - began < count * 0.02
 
 
+@pytest.mark.contract
 def test_fields_and_body_of_an_app_arrive_in_order(standing):
     with standing("answers:many_fields").connect() as client:
         answer = client.get()
@@ -222,6 +225,7 @@ def test_an_invalid_head_of_an_app_is_logged(serve, case):
         server.wait_for(rf"\[ERROR\] .*/{case}")
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("app", ["too_short", "too_short_generator"])
 def test_too_little_body_cuts_the_connection(standing, app):
     """Else the next answer would be read as the rest of this one."""
@@ -272,6 +276,7 @@ SENT_NOTHING = [
 ]  # fmt: skip
 
 
+@pytest.mark.contract(cases=5)
 @pytest.mark.parametrize("case", SENT_NOTHING)
 def test_an_app_that_fails_first_is_a_500(standing, case):
     server = standing("failing")
@@ -285,6 +290,7 @@ def test_an_app_that_fails_first_is_a_500(standing, case):
         assert client.get("/fine").body == b"fine"
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     "case", ["after_a_piece", "after_a_piece_sized", "system_exit_later",
              "text_piece_later"],
@@ -334,6 +340,7 @@ def test_a_failure_beside_the_body_leaves_the_server_well(serve, case):
             assert client.get("/fine").body == b"fine"
 
 
+@pytest.mark.contract
 def test_a_system_exit_of_one_request_leaves_the_others_alone(serve):
     with serve("failing") as server, server.connect() as other:
         assert other.get("/fine").body == b"fine"
@@ -355,6 +362,7 @@ def test_head_of_a_failing_app_is_a_500_without_a_body(standing):
             assert client.get("/fine").body == b"fine"
 
 
+@pytest.mark.contract
 def test_answers_of_concurrent_clients_do_not_mix(standing):
     server = standing("echo")
     wrong = []

