@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.process import SERVING, WORKER_CLASS, Server
+from tests.process import SERVING, WORKER_CLASS, WORKERS, Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,10 +48,12 @@ def pytest_collection_modifyitems(
         left_out = set(surplus(items))
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
-    if SERVING:
-        skip = pytest.mark.skip(reason="looks into one process: not with PWS_WORKERS")
-        for item in items:
-            if item.get_closest_marker("one_process"):
+    skip = pytest.mark.skip(reason="looks into one process: not with PWS_WORKERS")
+    for item in items:
+        # What is in the contract sees no difference between a process and its worker.
+        alone = WORKER_CLASS and item.get_closest_marker("contract")
+        if SERVING and item.get_closest_marker("one_process"):
+            if WORKERS or not alone:
                 item.add_marker(skip)
 
 

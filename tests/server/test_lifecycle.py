@@ -250,7 +250,6 @@ def test_a_request_underway_is_answered_before_the_end(serve, short_path):
         assert server.wait() == 0
 
 
-@pytest.mark.contract
 @pytest.mark.one_process
 def test_an_answer_that_begins_after_the_signal_says_close(serve, short_path):
     pipe, here = Pipe(short_path / "pipe"), Pipe(short_path / "pipe.here")

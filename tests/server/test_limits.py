@@ -346,7 +346,6 @@ def test_keepalive_0_closes_after_each_answer(standing):
         assert client.closed()
 
 
-@pytest.mark.contract
 @pytest.mark.one_process
 def test_a_reader_that_stopped_is_cut(serve):
     with serve("closing", send_timeout=1) as server:
@@ -419,6 +418,7 @@ def test_a_full_table_of_idle_connections_is_not_for_ever(serve):
 # Spooling of answers
 
 
+@pytest.mark.contract
 def test_a_large_answer_to_a_slow_reader_does_not_hold_the_app(serve, tmp_path):
     """Ten megabytes of a generator are put aside, in a file without a name."""
     with serve("slow_readers", tmp_upload_dir=str(tmp_path)) as server:
