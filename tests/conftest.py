@@ -51,10 +51,9 @@ def pytest_collection_modifyitems(
     skip = pytest.mark.skip(reason="looks into one process: not with PWS_WORKERS")
     for item in items:
         # What is in the contract sees no difference between a process and its worker.
-        alone = WORKER_CLASS and item.get_closest_marker("contract")
-        if SERVING and item.get_closest_marker("one_process"):
-            if WORKERS or not alone:
-                item.add_marker(skip)
+        alone = not WORKERS and item.get_closest_marker("contract")
+        if SERVING and item.get_closest_marker("one_process") and not alone:
+            item.add_marker(skip)
 
 
 def skip_what_cannot_be(settings: Mapping[str, Any]) -> None:

@@ -10,6 +10,9 @@ from pywsgiserve.app import stack
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.workers import names, namespace
 
+# Where the classes are that others begin with.
+BASES = ("pywsgiserve.workers.base", "gunicorn.workers.base")
+
 
 def refused(name: str, error: BaseException) -> ConfigError:
     text = f"worker_class: cannot import {name!r}: {type(error).__name__}: {error}"
@@ -57,13 +60,13 @@ def load(given: str | type) -> type:
         raise
     except Exception as error:
         raise refused(name, error) from None
-    if not isinstance(found, type) or not callable(
-        getattr(found, "init_process", None)
-    ):
+    if not isinstance(found, type) or not names.is_worker(found):
         raise ConfigError(
             f"worker_class: expected a subclass of pywsgiserve.workers.Worker, got "
             f"{name!r}, which is {found!r}"
         )
+    if getattr(found, "run", None).__module__ in BASES:
+        raise ConfigError(f"worker_class: {name!r} has no run() of its own")
     return found
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pywsgiserve import hooks
-from pywsgiserve.workers import base, logger, settings, sockets
+from pywsgiserve.workers import base, classes, logger, settings, sockets
 
 if TYPE_CHECKING:
     from pywsgiserve.worker import Life
@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 # As pywsgiserve/worker.py has them.
 RETIRE, QUICK, REOPEN, GONE = 1, 2, 4, 0x100
 
-# Where the bases of classes are: what these say of notify() is not the class's own.
-BASES = ("pywsgiserve.workers.base", "gunicorn.workers.base")
 IGNORED = (signal.SIGHUP, signal.SIGUSR2)
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def functions(cls: type) -> Iterator[Any]:
     for parent in cls.__mro__:
-        if parent.__module__ not in BASES:
+        if parent.__module__ not in classes.BASES:
             yield from filter(inspect.isfunction, vars(parent).values())
 
 
@@ -142,11 +140,18 @@ class Host:
         if not notifies(type(worker)):
             worker.run = ready_first
 
+    def take_no_more_orders(self) -> None:
+        """The interpreter ends, and would leave the signal to the kernel, which kills."""
+        fd = self.life.core.order_fd
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_ASYNC)
+
     def live(self) -> None:
         self.take_orders()
         try:
             self.worker.init_process()
         finally:
+            self.take_no_more_orders()
             signal.set_wakeup_fd(-1)
             for sock in self.worker.sockets:
                 sock.close()

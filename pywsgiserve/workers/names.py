@@ -31,6 +31,10 @@ EGG = re.compile(r"egg:([\w.-]+)#([\w.-]+)")
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
 
 
+def is_worker(cls: type) -> bool:
+    return all(callable(getattr(cls, n, None)) for n in ("init_process", "run"))
+
+
 def path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
@@ -76,7 +80,7 @@ def known(name: str, given: object, word: str) -> str | None:
 def worker_class(name: str, value: Any) -> str | type:
     """One of ours, "module.Class", "module:Class", "egg:dist#name", or a class."""
     if isinstance(value, type):
-        if not callable(getattr(value, "init_process", None)):
+        if not is_worker(value):
             raise fail(name, "a subclass of pywsgiserve.workers.Worker", value)
         return known(name, value, path(value)) or value
     if not isinstance(value, str):
