@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pywsgiserve import hooks
 from pywsgiserve.config import LATER, SETTINGS, Config
-from pywsgiserve.workers import names
+from pywsgiserve.workers import names, namespace
 
 # Without these hooks there is no worker; the others must not stop what goes on.
 NEEDED = ("post_worker_init",)
@@ -52,6 +55,18 @@ class Row:
         return self.value
 
 
+def gunicorns(rows: Mapping[str, Row]) -> Any:
+    """The installed Gunicorn's own object with the same values, for what it derives from
+    them, and for settings that it has since; None: it is not installed."""
+    if "gunicorn" not in sys.modules or namespace.stands_in():
+        return None
+    made = importlib.import_module("gunicorn.config").Config()
+    for name, row in rows.items():
+        with contextlib.suppress(Exception):  # It does not have it, or not like this.
+            made.set(name, row.value)
+    return made
+
+
 class Settings:
     """Gunicorn's `cfg`."""
 
@@ -61,21 +76,29 @@ class Settings:
 
     def __init__(self, config: Config, address: list[Any]) -> None:
         self.settings = {n: Row(n, value) for n, value in values_of(config).items()}
+        self._theirs: Any = None
         self.address = address
         self.worker_class_str = names.shown(config.worker_class)
         self.env = dict(pair.partition("=")[::2] for pair in config.raw_env)
 
     def __getattr__(self, name: str) -> Any:
         row = self.__dict__.get("settings", {}).get(name)
-        if row is None:
+        if row is not None:
+            return row.value
+        if name.startswith("_") or "settings" not in self.__dict__:
+            raise AttributeError(name)
+        if self._theirs is None:
+            self._theirs = gunicorns(self.settings)
+        if not hasattr(self._theirs, name):
             raise AttributeError(f"there is no setting {name!r}")
-        return row.value
+        return getattr(self._theirs, name)
 
     def set(self, name: str, value: Any) -> None:
         """For this process alone."""
         if name not in self.settings:
             raise AttributeError(f"there is no setting {name!r}")
         self.settings[name].value = value
+        self._theirs = None
 
     # The worker is who it is to be when it asks.
 
