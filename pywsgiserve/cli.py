@@ -41,6 +41,8 @@ def complain(text: str, details: str) -> None:
 
 
 def shown(value: Any) -> str:
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
     if callable(value):
         return f"<{getattr(value, '__qualname__', type(value).__name__)}()>"
     if isinstance(value, float):

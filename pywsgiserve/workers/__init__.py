@@ -163,9 +163,14 @@ def idle_settings(config: Config) -> list[str]:
     if name not in names.BUILT_IN:
         shown = f"{names.shown(name)} has its own, it has no effect"
         return [f"{setting}: {shown}" for setting in OURS if is_set(config, setting)]
+    found = []
+    if isinstance(name, names.Renamed):
+        found.append(
+            f"worker_class: {name.given!r} is {name} here, which runs WSGI apps"
+        )
     if config.threads > 1 and name not in THREADED:
-        return [f"threads: {name} has one thread, it has no effect"]
-    return []
+        found.append(f"threads: {name} has one thread, it has no effect")
+    return found
 
 
 def is_set(config: Config, name: str) -> bool:

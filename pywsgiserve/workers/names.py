@@ -14,21 +14,27 @@ BUILT_IN = ("sync", "gthread", "gevent", "eventlet", "tornado", "asyncio")
 ALIASES = {
     "gevent_wsgi": "gevent",
     "gevent_pywsgi": "gevent",
-    "gaiohttp": "asyncio",
     "sync.SyncWorker": "sync",
     "gthread.ThreadWorker": "gthread",
     "ggevent.GeventWorker": "gevent",
     "ggevent.GeventPyWSGIWorker": "gevent",
     "geventlet.EventletWorker": "eventlet",
     "gtornado.TornadoWorker": "tornado",
-    "gaiohttp.AiohttpWorker": "asyncio",
 }
+# Of what is gone there.
+OLD = {"gaiohttp": "asyncio", "gaiohttp.AiohttpWorker": "asyncio"}
 ASGI = ("asgi", "gasgi.ASGIWorker")
 GUNICORN = ("egg:gunicorn#", "gunicorn.workers.")
 
 # Of another one's distribution, by the entry point that it has for Gunicorn.
 EGG = re.compile(r"egg:([\w.-]+)#([\w.-]+)")
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
+
+
+class Renamed(str):
+    """One of ours, which somebody has called by a name of before."""
+
+    given = ""
 
 
 def is_worker(cls: type) -> bool:
@@ -66,6 +72,10 @@ def known(name: str, given: object, word: str) -> str | None:
             f"{name}: {given!r} is for ASGI apps, and is part of Gunicorn; here, "
             "uvicorn_worker.UvicornWorker serves them (pip install uvicorn-worker)"
         )
+    if plain in OLD:
+        renamed = Renamed(OLD[plain])
+        renamed.given = str(given)
+        return renamed
     plain = ALIASES.get(plain, plain)
     if plain in BUILT_IN:
         return plain
@@ -94,7 +104,8 @@ def worker_class(name: str, value: Any) -> str | type:
     lowered = known(name, value, word.lower())
     if lowered is not None:
         return lowered
+    known_words = [*BUILT_IN, *ALIASES, *OLD]
     raise ConfigError(
         f"{name}: expected {', '.join(BUILT_IN)}, or the name of a class, "
-        f"'module:Class', got {value!r}{suggestion(word, [*BUILT_IN, *ALIASES])}"
+        f"'module:Class', got {value!r}{suggestion(word, known_words)}"
     )
