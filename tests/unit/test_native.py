@@ -18,6 +18,7 @@ MADE = {
     "errors": "errorlog",
     "multiprocess": "workers",
     "scheme_fields": "secure_scheme_headers",
+    "hosted": "worker_class",
     "script_name": "raw_env",
     "server_software": "server_header",
     "socket_gid": "group",
