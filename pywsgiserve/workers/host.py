@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pywsgiserve import hooks
@@ -28,19 +29,24 @@ IGNORED = (signal.SIGHUP, signal.SIGUSR2)
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-def functions(cls: type) -> Iterator[Any]:
+def codes(cls: type) -> Iterator[CodeType]:
     for parent in cls.__mro__:
         if parent.__module__ not in classes.BASES:
-            yield from filter(inspect.isfunction, vars(parent).values())
+            for value in vars(parent).values():
+                function = getattr(value, "__func__", value)
+                if inspect.isfunction(function):
+                    yield function.__code__
+
+
+def mentions(code: CodeType, name: str) -> bool:
+    return name in code.co_names or any(
+        mentions(inner, name) for inner in code.co_consts if isinstance(inner, CodeType)
+    )
 
 
 def notifies(cls: type) -> bool:
     """Whether there is anything in it that gives signs of life."""
-    return any(
-        word in function.__code__.co_names
-        for function in functions(cls)
-        for word in ("notify", "tmp")
-    )
+    return any(mentions(code, "notify") for code in codes(cls))
 
 
 def ordered(fd: int) -> int:
@@ -94,6 +100,7 @@ class Host:
     def obey(self, orders: int) -> None:
         if orders & REOPEN:
             self.life.reopen_logs()
+            signal.raise_signal(signal.SIGUSR1)  # It may have logs of its own.
         if orders & GONE:
             self.worker.log.info("Parent changed, shutting down: %s", self.worker)
         if orders & QUICK:
@@ -124,6 +131,8 @@ class Host:
         worker = self.worker
         worker.tmp.close()
         worker.tmp = base.WorkerTmp()
+        if self.life.owner is not None:  # Who else could not set its time.
+            os.fchown(worker.tmp.fileno(), *self.life.owner[:2])
         worker.tmp.on_notify = self.beat
         worker.ask_successor = self.life.core.ask_successor
         init_signals, run = worker.init_signals, worker.run
@@ -141,7 +150,9 @@ class Host:
             worker.run = ready_first
 
     def take_no_more_orders(self) -> None:
-        """The interpreter ends, and would leave the signal to the kernel, which kills."""
+        """It ends already. Without an interpreter the signal would kill."""
+        for signum in ENDING:
+            signal.signal(signum, self.life.on_other)
         fd = self.life.core.order_fd
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_ASYNC)
@@ -173,8 +184,9 @@ def made(life: Life, cls: type) -> Host:
     app = hooks.Application(cfg, life.load_app)
     worker = cls(shown.age, shown.ppid, listeners, app, shown.timeout, cfg, log)
     worker.pid = shown.pid
+    usual = vars(hooks.Worker(0, config, shown.log))
     for name, value in vars(shown).items():
-        if not hasattr(worker, name):  # By pre_fork.
+        if name not in usual:  # By pre_fork.
             setattr(worker, name, value)
     host = Host(life, worker)
     host.attach()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.client import DEADLINE_S
 from tests.process import ROOT, START_S, WORKER_CLASS, WORKERS, wait_until
+from tests.server.test_deployment import becomes_nobody
 from tests.server.test_master import rewrite
 from tests.server.test_preload import those_at_work
 
@@ -263,6 +264,22 @@ def test_one_that_is_idle_gives_signs(deploy, site):
         assert ask(server, b"pid\n") == first
 
 
+@becomes_nobody
+@both_ways
+def test_another_user_can_give_signs_too(deploy, site, preload):
+    site.chmod(0o755)
+    words = ("-k", "special.Special", "-u", "65534", "--timeout", "2", *preload)
+    with deploy(*words) as server:
+        pid = int(ask(server, b"pid\n"))
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^Uid:\s+65534\s+65534", status, re.M)
+        with Lines(server, 1) as lines:
+            wait_until(lambda: len(lines.pids) > 20)
+
+        assert set(lines.pids) == {pid}
+        assert "Exception" not in server.stderr
+
+
 def test_one_that_fails_is_replaced(deploy, site):
     with deploy("-k", "special.Special") as server:
         first = int(ask(server, b"pid\n"))
@@ -371,6 +388,13 @@ def test_one_that_cannot_start_ends_the_start(deploy, site, text, said, preload)
         assert server.wait() == 3
         server.wait_for(said)
         server.wait_for(r"Reason: Worker failed to boot\.$")
+
+
+def test_an_app_that_cannot_be_had_ends_its_start(deploy, site):
+    (site / "main.py").write_text("app = 5")
+    with deploy(*ECHO, ready=False, killed=True) as server:
+        assert server.wait() == 4
+        server.wait_for(r"Reason: App failed to load\.$")
 
 
 def test_one_that_never_says_that_it_serves_is_late(deploy, site):

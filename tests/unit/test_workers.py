@@ -323,12 +323,21 @@ def test_what_tells_whether_a_class_gives_signs():
         def run(self):
             self.notify()
 
+    class Inside(base.Worker):
+        @classmethod
+        def beats(cls, worker):
+            return [lambda: worker.notify()]
+
+        def run(self):
+            pass
+
     class Inherits(Gives):
         def run(self):
             super().run()
 
     assert not host.notifies(Mute)
     assert host.notifies(Gives)
+    assert host.notifies(Inside)
     assert host.notifies(Inherits)
 
 
