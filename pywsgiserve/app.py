@@ -175,10 +175,17 @@ def made(uri: str, factory: Any, args: list[Any], kwargs: Mapping[str, Any]) -> 
         ) from None
 
 
-def check(uri: str, app: Any, called: bool, any_kind: bool = False) -> App:
+def no_other(app: object) -> bool:
+    """Of classes of workers that run nothing but WSGI apps."""
+    return False
+
+
+def check(
+    uri: str, app: Any, called: bool, takes: Callable[[object], bool] = no_other
+) -> App:
     """Refuse what cannot be a WSGI app. A class may be one, and any callable of two.
 
-    With `any_kind`, any callable will do: it is for somebody else's class of workers.
+    `takes` tells what else the class of workers runs; it must be callable all the same.
     """
     if not callable(app):
         verb = "returned" if called else "is"
@@ -188,7 +195,7 @@ def check(uri: str, app: Any, called: bool, any_kind: bool = False) -> App:
             "start_response",
             APP_FAILED,
         )
-    if any_kind or accepts(app, 2):
+    if takes(app) or accepts(app, 2):
         return app  # type: ignore[no-any-return]  # As far as one can see.
     if accepts(app, 3):
         why = (
@@ -203,10 +210,10 @@ def check(uri: str, app: Any, called: bool, any_kind: bool = False) -> App:
     raise AppError(f"{uri!r} {why}", APP_FAILED)
 
 
-def load(uri: str, any_kind: bool = False) -> App:
+def load(uri: str, takes: Callable[[object], bool] = no_other) -> App:
     """Import and return what `uri` names: MODULE, MODULE:NAME or MODULE:NAME(literals).
 
-    `any_kind` takes apps that are not for WSGI, too.
+    `takes` as in `check`.
     """
     module, _, text = uri.strip().partition(":")
     module = module.strip()
@@ -217,4 +224,4 @@ def load(uri: str, any_kind: bool = False) -> App:
     found = attribute(import_module(module), name)
     called = args is not None
     app = made(uri, found, args or [], kwargs) if called else found
-    return check(uri if text else f"{module}:{name}", app, called, any_kind)
+    return check(uri if text else f"{module}:{name}", app, called, takes)

@@ -94,10 +94,8 @@ def command(argv: Sequence[str]) -> int:
         if not loaded.config.wsgi_app:
             raise ConfigError(NO_APP)
         sources.enter(loaded.config)
-        any_kind = workers.find(loaded.config).any_app
-        return loaded.config, functools.partial(
-            app.load, loaded.config.wsgi_app, any_kind
-        )
+        takes = workers.find(loaded.config).takes
+        return loaded.config, functools.partial(app.load, loaded.config.wsgi_app, takes)
 
     def reread() -> tuple[Config, Callable[[], App]]:
         start.enter()

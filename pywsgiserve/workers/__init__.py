@@ -67,10 +67,11 @@ class Kind:
     module: str = ""
     foreign: type | str = ""  # Somebody else's class, or its name; there is no engine.
 
-    @property
-    def any_app(self) -> bool:
-        """Whether it runs other apps than those for WSGI."""
-        return bool(self.foreign) or self.name == "tornado"
+    def takes(self, app: object) -> bool:
+        """Whether it runs this app, which need not be one for WSGI."""
+        made_of = {names.path(cls) for cls in type(app).__mro__}
+        own = self.name == "tornado" and "tornado.web.Application" in made_of
+        return own or bool(self.foreign)
 
     def setup(self, config: Config) -> None:
         """Before the app is imported in this process, and after each fork: see above."""

@@ -45,8 +45,17 @@ def test_each_of_ours_is_found_by_its_name(all_there, name):
 
     assert kind.name == name
     assert kind.hosted == (name not in ("sync", "gthread"))
-    assert kind.any_app == (name == "tornado")
     assert not kind.foreign
+
+
+def test_tornado_takes_its_own_apps(all_there):
+    from tornado.web import Application
+
+    class Site(Application): ...
+
+    assert chosen(worker_class="tornado").takes(Site())
+    assert not chosen(worker_class="tornado").takes(lambda scope, receive, send: None)
+    assert not chosen(worker_class="asyncio").takes(Site())
 
 
 def test_sync_with_several_threads_is_gthread(all_there):
@@ -113,7 +122,7 @@ def test_a_class_is_somebody_elses():
     kind = chosen(worker_class=Mine)
 
     assert kind.foreign is Mine
-    assert kind.any_app
+    assert kind.takes(object())
     assert kind.name == names.path(Mine)
 
 
