@@ -125,14 +125,13 @@ free_dead(pws_engine *e)
     }
 }
 
-/* Returns whether there were any. */
-static bool
+static void
 take_hand_backs(pws_engine *e)
 {
     pws_exchange *x;
 
     if (atomic_load_explicit(&e->handed_back, memory_order_relaxed) == NULL) {
-        return false;
+        return;
     }
     x = atomic_exchange_explicit(&e->handed_back, NULL, memory_order_acquire);
     while (x != NULL) {
@@ -141,7 +140,6 @@ take_hand_backs(pws_engine *e)
         pws_conn_take_back(e, x->conn);
         x = next;
     }
-    return true;
 }
 
 static void
@@ -286,22 +284,12 @@ fetch_batch(pws_engine *e, uint32_t budget, int timeout_ms)
     return 0;
 }
 
-/* Hosted: make the descriptor of the set tell what the kernel does not know. */
-static int
-show_backlog(pws_engine *e)
-{
-    if (has_chores(e) || e->queue_first != NULL) {
-        pws_poller_wake(&e->poller);
-    }
-    return pws_poller_arm(&e->poller, next_due_ms(e));
-}
-
 /* What must come before a wait: it may queue requests and free slots. */
 static void
 begin_turn(pws_engine *e)
 {
     update_clock(e);
-    (void)take_hand_backs(e);
+    take_hand_backs(e);
     pws_accept_again(e);
 }
 
@@ -323,8 +311,7 @@ int
 pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms)
 {
     begin_turn(e);
-    if (run_turn(e, budget, e->queue_first != NULL ? 0 : timeout_ms) < 0 ||
-        (e->config->hosted && show_backlog(e) < 0)) {
+    if (run_turn(e, budget, e->queue_first != NULL ? 0 : timeout_ms) < 0) {
         return -1;
     }
     return has_chores(e) || e->queue_first != NULL ? 1 : 0;
@@ -335,6 +322,27 @@ pws_engine_relieve(pws_engine *e, int timeout_ms)
 {
     begin_turn(e);
     return run_turn(e, NO_APP, timeout_ms);
+}
+
+/* Those who hand requests back work with the clock of the turn; here is none. */
+void
+pws_engine_take_back(pws_engine *e)
+{
+    update_clock(e);
+    take_hand_backs(e);
+}
+
+bool
+pws_engine_show(pws_engine *e, bool may_run, int left_ms)
+{
+    bool work = has_chores(e) || (may_run && e->queue_first != NULL);
+    int due_ms = tick_logs(e, sooner(left_ms, next_due_ms(e)));
+
+    /* Without a timer it is asked all the time: better than never. */
+    if (pws_poller_arm(&e->poller, e->clock.now_ms, due_ms) < 0 || work) {
+        pws_poller_wake(&e->poller);
+    }
+    return work;
 }
 
 /* Whether a native handler has answered. */
@@ -353,17 +361,12 @@ handled(pws_engine *e, pws_exchange *x)
 pws_exchange *
 pws_engine_next(pws_engine *e)
 {
-    bool moved = false;
-
     for (;;) {
         pws_exchange *x;
 
-        moved = take_hand_backs(e) || moved;
+        take_hand_backs(e);
         x = pws_engine_unqueue(e);
         if (x == NULL) {
-            if (moved && e->config->hosted) {
-                pws_poller_wake(&e->poller); /* chores and deadlines have changed */
-            }
             return NULL;
         }
         if (!pws_conn_give(e, x->conn)) {
@@ -491,7 +494,7 @@ pws_engine_abandon(pws_engine *e)
 void
 pws_engine_close(pws_engine *e)
 {
-    (void)take_hand_backs(e);
+    take_hand_backs(e);
     pws_hold_send(e);
     e->queue_first = e->queue_last = NULL;
     e->queued = 0;

@@ -44,7 +44,8 @@ typedef struct {
     uint32_t admitted_count;
     pws_access_log *access_log; /* NULL: none */
     bool shared_listeners;      /* other processes accept from them too */
-    bool hosted;                /* the set's descriptor is watched by another loop */
+    bool hosted;                /* the set's descriptor is watched by another loop: see
+                                   pws_engine_show */
 } pws_engine_config;
 
 /* A native handler sees each request before Python does. Returns whether it has
@@ -123,6 +124,15 @@ int pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms);
 /* Poll while no app can be called, because the one in hand is stuck: requests that are
  * complete are queued, and do not end the wait. Returns 0 or -1 with errno. */
 int pws_engine_relieve(pws_engine *e, int timeout_ms);
+
+/* Hosted: before control goes back to the loop that watches the set's descriptor, make
+ * that tell what the kernel does not know: work of the engine's own; requests that are
+ * queued, unless nobody can run one; deadlines, `left_ms` (-1: none) being another one.
+ * Returns whether there is work now. */
+bool pws_engine_show(pws_engine *e, bool may_run, int left_ms);
+
+/* Take what was handed back, outside of a poll: responses go out. Then show. */
+void pws_engine_take_back(pws_engine *e);
 
 /* The next complete request, or NULL. */
 pws_exchange *pws_engine_next(pws_engine *e);

@@ -20,6 +20,7 @@ pws_poller_init(pws_poller *poller)
 {
     memset(poller, 0, sizeof(*poller));
     poller->timer_fd = -1;
+    poller->armed_ms = PWS_NEVER;
     poller->wake_fd = poller->pipe_fd = poller->letter_fd = -1;
     poller->fd = epoll_create1(EPOLL_CLOEXEC);
     if (poller->fd < 0) {
@@ -135,6 +136,7 @@ is_own(pws_poller *poller, uint64_t key)
 {
     if (key == PWS_KEY_TIMER) {
         swallow(poller->timer_fd);
+        poller->armed_ms = PWS_NEVER;
         return true;
     }
     if (key == PWS_KEY_LETTERS) {
@@ -200,21 +202,34 @@ pws_poller_wake(pws_poller *poller)
     errno = saved;
 }
 
-int
-pws_poller_arm(pws_poller *poller, int timeout_ms)
+static int
+make_timer(pws_poller *poller)
 {
-    struct itimerspec spec = {0};
-
+    poller->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (poller->timer_fd < 0) {
-        poller->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-        if (poller->timer_fd < 0 ||
-            add(poller, poller->timer_fd, EPOLLIN, PWS_KEY_TIMER) < 0) {
-            return -1;
-        }
+        return -1;
     }
-    if (timeout_ms >= 0) {
-        spec.it_value.tv_sec = timeout_ms / 1000;
-        spec.it_value.tv_nsec = (long)(timeout_ms % 1000) * 1000000 + 1;
+    if (add(poller, poller->timer_fd, EPOLLIN, PWS_KEY_TIMER) < 0) {
+        close_fd(&poller->timer_fd);
+        return -1;
     }
-    return timerfd_settime(poller->timer_fd, 0, &spec, NULL);
+    return 0;
+}
+
+int
+pws_poller_arm(pws_poller *poller, int64_t now_ms, int timeout_ms)
+{
+    struct itimerspec spec = {.it_value.tv_sec = timeout_ms / 1000,
+                              .it_value.tv_nsec =
+                                  (long)(timeout_ms % 1000) * 1000000 + 1};
+
+    if (timeout_ms < 0 || now_ms + timeout_ms >= poller->armed_ms) {
+        return 0;
+    }
+    if ((poller->timer_fd < 0 && make_timer(poller) < 0) ||
+        timerfd_settime(poller->timer_fd, 0, &spec, NULL) < 0) {
+        return -1;
+    }
+    poller->armed_ms = now_ms + timeout_ms;
+    return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/passing.h"
 
 enum {
@@ -37,7 +38,8 @@ typedef struct {
     unsigned letters;         /* all that have come and nobody has taken */
     int passed[PWS_PASS_MAX]; /* descriptors that came along, for who polls to take */
     unsigned passed_count;
-    bool woken; /* the last wait was ended by a wake, a pipe or a signal */
+    int64_t armed_ms; /* when the timer is due; PWS_NEVER: it is not set */
+    bool woken;       /* the last wait was ended by a wake, a pipe or a signal */
     pws_event events[PWS_BATCH];
     int count;
 } pws_poller;
@@ -81,7 +83,10 @@ int pws_poller_wait(pws_poller *poller, int timeout_ms);
  */
 void pws_poller_wake(pws_poller *poller);
 
-/* Hosted mode: make the set's descriptor readable in `timeout_ms` (-1: not by time). */
-int pws_poller_arm(pws_poller *poller, int timeout_ms);
+/* Hosted mode: make the set's descriptor readable in `timeout_ms` (-1: not by time) at
+ * the latest, counted from `now_ms`, the present on the engine's clock. An earlier time
+ * that was asked for before stays: one system call for many deadlines. Returns 0, or -1
+ * with errno. */
+int pws_poller_arm(pws_poller *poller, int64_t now_ms, int timeout_ms);
 
 #endif

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "py/hosted.h"
 #include "py/inline.h"
 #include "py/listeners.h"
 #include "py/master.h"
@@ -14,6 +15,8 @@ typedef struct {
     pws_engine engine;
     bool engine_open;
     bool serving;
+    pws_hosted hosted; /* between begin() and end() */
+    PyObject *app;     /* of that time; else NULL */
     pws_listeners *listeners;
     bool owns_listeners; /* nobody else closes them */
     PyObject *master;    /* NULL: there is none */
@@ -41,8 +44,19 @@ close_pipe(server_object *self)
 }
 
 static void
+end_hosted(server_object *self)
+{
+    if (self->app != NULL) {
+        pws_hosted_end(&self->hosted);
+        self->serving = false;
+        Py_CLEAR(self->app);
+    }
+}
+
+static void
 close_all(server_object *self)
 {
+    end_hosted(self);
     if (self->engine_open) {
         self->engine_open = false;
         pws_engine_close(&self->engine);
@@ -228,12 +242,12 @@ check_open(const server_object *self)
     return 0;
 }
 
-static PyObject *
-serve(PyObject *object, PyObject *app)
+/* What its lanes are given, to run `app` (borrowed). */
+static pws_lane_config
+lane_config(server_object *self, PyObject *app)
 {
-    server_object *self = (server_object *)object;
-    pws_lane_config config = {
-        .module = pws_module_of(object),
+    return (pws_lane_config){
+        .module = pws_module_of((PyObject *)self),
         .engine = &self->engine,
         .orders = &self->orders,
         .app = app,
@@ -247,14 +261,31 @@ serve(PyObject *object, PyObject *app)
         .multiprocess = self->multiprocess,
         .sendfile = self->settings.sendfile,
     };
-    pws_lane *lane;
-    int rc;
+}
 
+/* Whether it can begin to serve; else an exception is set. */
+static int
+check_idle(const server_object *self)
+{
     if (check_open(self) < 0) {
-        return NULL;
+        return -1;
     }
     if (self->serving) {
         PyErr_SetString(PyExc_RuntimeError, "the server is serving already");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+serve(PyObject *object, PyObject *app)
+{
+    server_object *self = (server_object *)object;
+    pws_lane_config config = lane_config(self, app);
+    pws_lane *lane;
+    int rc;
+
+    if (check_idle(self) < 0) {
         return NULL;
     }
     lane = pws_lane_new(&config, pws_inline_wait);
@@ -269,6 +300,84 @@ serve(PyObject *object, PyObject *app)
         return NULL;
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *
+begin(PyObject *object, PyObject *app)
+{
+    server_object *self = (server_object *)object;
+    pws_runner *runner;
+
+    if (check_idle(self) < 0) {
+        return NULL;
+    }
+    if (!self->settings.engine.hosted) {
+        PyErr_SetString(PyExc_ValueError, "begin(): the settings have no `hosted`");
+        return NULL;
+    }
+    self->hosted = (pws_hosted){.config = lane_config(self, app)};
+    runner = pws_inline_runner_new(&self->hosted.config);
+    if (runner == NULL) {
+        return NULL;
+    }
+    Py_INCREF(app);
+    self->app = app;
+    self->serving = true;
+    pws_hosted_begin(&self->hosted, runner);
+    Py_RETURN_NONE;
+}
+
+/* Whether it is between begin() and end(); else an exception is set. */
+static int
+check_begun(const server_object *self)
+{
+    if (self->app == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "begin() comes first");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+take_step(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    server_object *self = (server_object *)object;
+    int rc;
+
+    if (check_begun(self) < 0) {
+        return NULL;
+    }
+    rc = pws_hosted_step(&self->hosted);
+    return rc < 0 ? NULL : PyBool_FromLong(rc);
+}
+
+static PyObject *
+is_done(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const server_object *self = (const server_object *)object;
+
+    return PyBool_FromLong(self->app == NULL || self->hosted.done);
+}
+
+static PyObject *
+end(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    server_object *self = (server_object *)object;
+
+    if (self->app != NULL && self->hosted.stepping) {
+        PyErr_SetString(PyExc_RuntimeError, "end() in a step(): stop() first");
+        return NULL;
+    }
+    end_hosted(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+get_fileno(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const server_object *self = (const server_object *)object;
+
+    return check_open(self) < 0 ? NULL : PyLong_FromLong(self->engine.poller.fd);
 }
 
 static PyObject *
@@ -366,7 +475,7 @@ close_server(PyObject *object, PyObject *Py_UNUSED(unused))
     server_object *self = (server_object *)object;
 
     if (self->serving) {
-        PyErr_SetString(PyExc_RuntimeError, "close() while serve() runs: stop() first");
+        PyErr_SetString(PyExc_RuntimeError, "close() while it serves: stop() first");
         return NULL;
     }
     close_all(self);
@@ -403,6 +512,7 @@ traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(((server_object *)object)->before_request);
     Py_VISIT(((server_object *)object)->after_request);
     Py_VISIT(((server_object *)object)->errors);
+    Py_VISIT(((server_object *)object)->app);
     return 0;
 }
 
@@ -447,6 +557,17 @@ requests(PyObject *object, void *Py_UNUSED(unused))
 static PyMethodDef methods[] = {
     {"serve", serve, METH_O,
      "serve(app): run the app for each request in this thread, until stop()."},
+    {"fileno", get_fileno, METH_NOARGS,
+     "fileno(): for another loop, to be watched for reading: when to call step()."},
+    {"begin", begin, METH_O,
+     "begin(app): serve in another loop of this thread, from now until end()."},
+    {"step", take_step, METH_NOARGS,
+     "step(): move connections on and run the app for requests that are complete, for "
+     "about a millisecond. Returns whether there is more to do, which fileno() shows "
+     "too."},
+    {"is_done", is_done, METH_NOARGS,
+     "is_done(): whether it has stopped, and no step is to come."},
+    {"end", end, METH_NOARGS, "end(): the counterpart of begin(). Idempotent."},
     {"stop", (PyCFunction)(void (*)(void))stop, METH_VARARGS | METH_KEYWORDS,
      "stop(graceful=True, delay=0): end serve(), gracefully after `delay` seconds in "
      "which connections are accepted still; a shorter one may follow. From signal "

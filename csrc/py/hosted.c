@@ -1,0 +1,254 @@
+#include "py/hosted.h"
+
+#include "base/clock.h"
+#include "py/inline.h"
+#include "py/turn.h"
+
+/* After so long in a step the host is to run others. */
+#define STEP_NS (1000 * 1000)
+
+/* Events in a batch from which on another one is fetched in the same step: under load
+ * something is there already, and the host need not be asked. */
+#define BUSY_BATCH 2
+
+/* Inline */
+
+typedef struct {
+    pws_runner runner;
+    pws_lane *lane;
+    bool inside; /* the app, which may have called us */
+} inline_runner;
+
+static int
+run_inline(pws_runner *runner, pws_exchange *x)
+{
+    inline_runner *self = (inline_runner *)(void *)runner;
+
+    self->inside = true;
+    pws_turn_run(self->lane, x);
+    self->inside = false;
+    return 0;
+}
+
+static bool
+may_run_inline(const pws_runner *runner)
+{
+    return !((const inline_runner *)(const void *)runner)->inside;
+}
+
+static void
+free_inline(pws_runner *runner)
+{
+    inline_runner *self = (inline_runner *)(void *)runner;
+
+    pws_lane_free(self->lane);
+    PyMem_Free(self);
+}
+
+pws_runner *
+pws_inline_runner_new(const pws_lane_config *config)
+{
+    inline_runner *self = PyMem_Calloc(1, sizeof(*self));
+
+    if (self == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    self->runner =
+        (pws_runner){.run = run_inline, .may_run = may_run_inline, .free = free_inline};
+    self->lane = pws_lane_new(config, pws_inline_wait);
+    if (self->lane == NULL) {
+        PyMem_Free(self);
+        return NULL;
+    }
+    return &self->runner;
+}
+
+/* Steps */
+
+typedef struct {
+    pws_hosted *h;
+    pws_engine *e;
+    int64_t until_ns; /* then the host runs others */
+    bool nested;      /* an app has called the loop that calls us */
+    bool polled;      /* in this step */
+} step;
+
+/* Signals and orders; those that come in a nested step wait for the end of the app.
+ * Entered and left with the lease. Returns 0 or -1 with an exception. */
+static int
+heed(const step *s)
+{
+    int rc = s->nested ? 0 : pws_turn_heed_all(&s->h->config);
+
+    if (rc != 0) {
+        pws_turn_take_lease(s->e);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+/* Move connections on; what becomes complete while nobody can run it waits in the
+ * queue. Under the lease. Returns 0 or -1 with an exception. */
+static int
+poll_engine(step *s, bool may_run)
+{
+    int rc = may_run ? pws_engine_poll(s->e, 1, 0) : pws_engine_relieve(s->e, 0);
+
+    s->polled = true;
+    if (rc < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    s->e->relief.woken = s->e->relief.woken || s->e->poller.woken;
+    return 0;
+}
+
+/* Whether a poll is due, or likely to find something. */
+static bool
+is_worth_polling(const step *s)
+{
+    const pws_engine *e = s->e;
+
+    return !s->polled || e->at < e->poller.count || e->poller.count >= BUSY_BATCH;
+}
+
+/* One request, or a poll when there is none to run. Entered and left with the lease.
+ * Returns 1, 0 when there is nothing more to do, -1 with an exception. */
+static int
+advance(step *s)
+{
+    pws_runner *runner = s->h->runner;
+    bool may_run = runner->may_run(runner);
+    pws_exchange *x;
+    int rc;
+
+    pws_relief_catch_up(&s->e->relief);
+    x = may_run ? pws_engine_next(s->e) : NULL;
+    if (x == NULL) {
+        if (!is_worth_polling(s)) {
+            return 0;
+        }
+        return poll_engine(s, may_run) < 0 ? -1 : 1;
+    }
+    pws_lease_drop(&s->e->lease);
+    rc = runner->run(runner, x);
+    pws_lane_drop_released(s->e);
+    pws_turn_take_lease(s->e);
+    return rc < 0 ? -1 : 1;
+}
+
+/* Entered and left with the lease. Returns 0 or -1 with an exception. */
+static int
+work(step *s)
+{
+    int rc;
+
+    do {
+        rc = heed(s);
+        if (rc == 0 && !pws_turn_should_end(s->e, s->h->config.orders)) {
+            rc = advance(s);
+        }
+    } while (rc > 0 && pws_clock_ns() < s->until_ns);
+    return rc > 0 ? heed(s) : rc;
+}
+
+/* See whether this is the end, and show the host what is left. Under the lease; an
+ * exception may be set. Returns whether there is something. */
+static bool
+conclude(const step *s)
+{
+    pws_hosted *h = s->h;
+    const pws_orders *orders = h->config.orders;
+
+    h->done = pws_turn_should_end(s->e, orders);
+    return pws_engine_show(s->e, h->runner->may_run(h->runner),
+                           pws_turn_time_left_ms(s->e, orders));
+}
+
+static int
+take_step(step *s)
+{
+    bool left;
+    int rc;
+
+    pws_relief_leave(&s->e->relief);
+    pws_turn_take_lease(s->e);
+    rc = work(s);
+    left = conclude(s);
+    pws_lease_drop(&s->e->lease);
+    if (s->nested) {
+        pws_relief_enter(&s->e->relief, atomic_load(&s->e->relief.x));
+    }
+    pws_lane_drop_released(s->e);
+    return rc < 0 ? -1 : left;
+}
+
+int
+pws_hosted_step(pws_hosted *h)
+{
+    pws_engine *e = h->config.engine;
+    step s = {.h = h, .e = e, .nested = h->stepping};
+    int rc;
+
+    if (e->abandoned) {
+        pws_turn_end_child();
+    }
+    if (PyThread_get_thread_ident() != h->thread) {
+        PyErr_SetString(PyExc_RuntimeError, "step() in another thread than begin()");
+        return -1;
+    }
+    if (h->done) {
+        return 0;
+    }
+    s.until_ns = pws_clock_ns() + STEP_NS;
+    h->stepping = true;
+    rc = take_step(&s);
+    h->stepping = s.nested;
+    return rc;
+}
+
+void
+pws_hosted_look(pws_hosted *h)
+{
+    pws_engine_wake(h->config.engine);
+}
+
+void
+pws_hosted_done(pws_hosted *h, pws_exchange *x)
+{
+    pws_engine *e = h->config.engine;
+
+    pws_exchange_done(x);
+    if (!h->stepping) {
+        step s = {.h = h, .e = e};
+
+        pws_turn_take_lease(e);
+        pws_engine_take_back(e);
+        (void)conclude(&s);
+        pws_lease_drop(&e->lease);
+        pws_lane_drop_released(e);
+        if (h->done) {
+            pws_hosted_look(h);
+        }
+    }
+}
+
+void
+pws_hosted_begin(pws_hosted *h, pws_runner *runner)
+{
+    h->runner = runner;
+    h->thread = PyThread_get_thread_ident();
+    h->stepping = h->done = false;
+    (void)pws_turn_start_relief(&h->config);
+    pws_hosted_look(h);
+}
+
+void
+pws_hosted_end(pws_hosted *h)
+{
+    pws_runner *runner = h->runner;
+
+    h->runner = NULL;
+    pws_relief_end(&h->config.engine->relief);
+    runner->free(runner);
+}
