@@ -1,39 +1,11 @@
 #include "py/server.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
-#include "py/hosted.h"
 #include "py/inline.h"
-#include "py/listeners.h"
-#include "py/master.h"
-#include "py/settings.h"
-
-typedef struct {
-    PyObject_HEAD
-    pws_settings settings;
-    pws_engine engine;
-    bool engine_open;
-    bool serving;
-    pws_hosted hosted; /* between begin() and end() */
-    PyObject *app;     /* of that time; else NULL */
-    pws_listeners *listeners;
-    bool owns_listeners; /* nobody else closes them */
-    PyObject *master;    /* NULL: there is none */
-    pws_tie tie;
-    PyObject *before_request, *after_request; /* NULL: no such hook */
-    bool multiprocess;
-    int wake_pipe[2]; /* read end, write end; -1: none */
-    pws_orders orders;
-    int64_t graceful_ms;
-    PyObject *log_exception;
-    PyObject *errors; /* wsgi.errors */
-    PyObject *software;
-    PyObject *script_name;
-} server_object;
 
 static void
-close_pipe(server_object *self)
+close_pipe(pws_server *self)
 {
     for (int i = 0; i < 2; i++) {
         if (self->wake_pipe[i] >= 0) {
@@ -44,7 +16,7 @@ close_pipe(server_object *self)
 }
 
 static void
-end_hosted(server_object *self)
+end_hosted(pws_server *self)
 {
     if (self->app != NULL) {
         pws_hosted_end(&self->hosted);
@@ -54,7 +26,7 @@ end_hosted(server_object *self)
 }
 
 static void
-close_all(server_object *self)
+close_all(pws_server *self)
 {
     end_hosted(self);
     if (self->engine_open) {
@@ -71,169 +43,8 @@ close_all(server_object *self)
     pws_settings_clear(&self->settings);
 }
 
-/* Those that somebody else has opened, or our own. */
 static int
-take_listeners(server_object *self, PyObject *config, PyObject *listeners)
-{
-    pws_module *module = pws_module_of((PyObject *)self);
-
-    if (listeners == Py_None) {
-        listeners = PyObject_CallOneArg((PyObject *)module->listeners_type, config);
-        self->owns_listeners = true;
-    }
-    else if (Py_TYPE(listeners) == module->listeners_type) {
-        Py_INCREF(listeners);
-    }
-    else {
-        PyErr_SetString(PyExc_TypeError, "listeners: expected Listeners or None");
-        return -1;
-    }
-    self->listeners = (pws_listeners *)listeners;
-    return listeners != NULL ? 0 : -1;
-}
-
-static int
-open_engine(server_object *self)
-{
-    if (pipe2(self->wake_pipe, O_NONBLOCK | O_CLOEXEC) < 0) {
-        self->wake_pipe[0] = self->wake_pipe[1] = -1;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    if (pws_engine_init(&self->engine, &self->settings.engine, self->listeners->items,
-                        self->listeners->count) < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    self->engine_open = true;
-    self->engine.listener_room = self->listeners->room;
-    if (self->tie.master != NULL) {
-        self->engine.poller.signs = &self->tie.master->cell->signs;
-        self->engine.said = &self->tie.master->workers.board->said;
-    }
-    if (pws_poller_add_pipe(&self->engine.poller, self->wake_pipe[0]) < 0 ||
-        (self->tie.master != NULL &&
-         pws_poller_add_letters(&self->engine.poller, self->tie.master->order_fd) <
-             0)) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    return 0;
-}
-
-static int
-read_texts(server_object *self, PyObject *config)
-{
-    PyObject *seconds = PyObject_GetAttrString(config, "graceful_timeout");
-
-    if (seconds == NULL) {
-        return -1;
-    }
-    self->graceful_ms = (int64_t)(PyFloat_AsDouble(seconds) * 1000);
-    Py_DECREF(seconds);
-    self->errors = PyObject_GetAttrString(config, "errors");
-    self->software = PyObject_GetAttrString(config, "server_software");
-    self->script_name = PyObject_GetAttrString(config, "script_name");
-    if (PyErr_Occurred()) {
-        return -1;
-    }
-    if (!PyUnicode_Check(self->script_name) ||
-        PyUnicode_KIND(self->script_name) != PyUnicode_1BYTE_KIND) {
-        PyErr_SetString(PyExc_ValueError, "script_name: expected Latin-1 text");
-        return -1;
-    }
-    return 0;
-}
-
-/* An attribute that is a callable or None: a new reference, or NULL for None. */
-static int
-read_hook(PyObject *config, const char *name, PyObject **hook)
-{
-    *hook = PyObject_GetAttrString(config, name);
-    if (*hook == NULL) {
-        return -1;
-    }
-    if (*hook == Py_None) {
-        Py_CLEAR(*hook);
-    }
-    return 0;
-}
-
-static int
-read_worker(server_object *self, PyObject *config)
-{
-    PyObject *several = PyObject_GetAttrString(config, "multiprocess");
-    PyObject *requests = PyObject_GetAttrString(config, "max_requests");
-
-    if (several != NULL && requests != NULL) {
-        self->multiprocess = several == Py_True;
-        self->tie.max_requests = PyLong_AsUnsignedLongLong(requests);
-    }
-    Py_XDECREF(several);
-    Py_XDECREF(requests);
-    if (PyErr_Occurred() ||
-        read_hook(config, "before_request", &self->before_request) < 0) {
-        return -1;
-    }
-    return read_hook(config, "after_request", &self->after_request);
-}
-
-/* `master`: the one we are a worker of, or None. `heed` gets its orders. */
-static int
-take_master(server_object *self, PyObject *master, PyObject *heed)
-{
-    if (master == Py_None) {
-        return 0;
-    }
-    if (Py_TYPE(master) != pws_module_of((PyObject *)self)->master_type) {
-        PyErr_SetString(PyExc_TypeError, "master: expected a Master or None");
-        return -1;
-    }
-    self->tie.master = pws_master_of_worker(master);
-    if (self->tie.master == NULL) {
-        return -1;
-    }
-    Py_INCREF(master);
-    self->master = master;
-    Py_INCREF(heed);
-    self->tie.heed = heed;
-    self->settings.engine.shared_listeners = true;
-    return 0;
-}
-
-static PyObject *
-construct(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {(char *)"config",    (char *)"log_exception",
-                            (char *)"listeners", (char *)"master",
-                            (char *)"heed",      NULL};
-    PyObject *config, *log_exception, *listeners = Py_None, *master = Py_None,
-                                      *heed = Py_None;
-    server_object *self;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:Server", names, &config,
-                                     &log_exception, &listeners, &master, &heed)) {
-        return NULL;
-    }
-    self = (server_object *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    self->wake_pipe[0] = self->wake_pipe[1] = -1;
-    Py_INCREF(log_exception);
-    self->log_exception = log_exception;
-    if (pws_settings_read(&self->settings, config) < 0 ||
-        read_texts(self, config) < 0 || read_worker(self, config) < 0 ||
-        take_master(self, master, heed) < 0 ||
-        take_listeners(self, config, listeners) < 0 || open_engine(self) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return (PyObject *)self;
-}
-
-static int
-check_open(const server_object *self)
+check_open(const pws_server *self)
 {
     if (!self->engine_open) {
         PyErr_SetString(PyExc_ValueError, "the server is closed");
@@ -244,7 +55,7 @@ check_open(const server_object *self)
 
 /* What its lanes are given, to run `app` (borrowed). */
 static pws_lane_config
-lane_config(server_object *self, PyObject *app)
+lane_config(pws_server *self, PyObject *app)
 {
     return (pws_lane_config){
         .module = pws_module_of((PyObject *)self),
@@ -265,7 +76,7 @@ lane_config(server_object *self, PyObject *app)
 
 /* Whether it can begin to serve; else an exception is set. */
 static int
-check_idle(const server_object *self)
+check_idle(const pws_server *self)
 {
     if (check_open(self) < 0) {
         return -1;
@@ -280,7 +91,7 @@ check_idle(const server_object *self)
 static PyObject *
 serve(PyObject *object, PyObject *app)
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
     pws_lane_config config = lane_config(self, app);
     pws_lane *lane;
     int rc;
@@ -305,7 +116,7 @@ serve(PyObject *object, PyObject *app)
 static PyObject *
 begin(PyObject *object, PyObject *app)
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
     pws_runner *runner;
 
     if (check_idle(self) < 0) {
@@ -329,7 +140,7 @@ begin(PyObject *object, PyObject *app)
 
 /* Whether it is between begin() and end(); else an exception is set. */
 static int
-check_begun(const server_object *self)
+check_begun(const pws_server *self)
 {
     if (self->app == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "begin() comes first");
@@ -341,7 +152,7 @@ check_begun(const server_object *self)
 static PyObject *
 take_step(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
     int rc;
 
     if (check_begun(self) < 0) {
@@ -354,7 +165,7 @@ take_step(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 is_done(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    const server_object *self = (const server_object *)object;
+    const pws_server *self = (const pws_server *)object;
 
     return PyBool_FromLong(self->app == NULL || self->hosted.done);
 }
@@ -362,7 +173,7 @@ is_done(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 end(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
 
     if (self->app != NULL && self->hosted.stepping) {
         PyErr_SetString(PyExc_RuntimeError, "end() in a step(): stop() first");
@@ -375,7 +186,7 @@ end(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 get_fileno(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    const server_object *self = (const server_object *)object;
+    const pws_server *self = (const pws_server *)object;
 
     return check_open(self) < 0 ? NULL : PyLong_FromLong(self->engine.poller.fd);
 }
@@ -384,7 +195,7 @@ static PyObject *
 stop(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {(char *)"graceful", (char *)"delay", NULL};
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
     pws_orders *orders = &self->orders;
     int graceful = 1, wanted;
     double delay = 0;
@@ -419,7 +230,7 @@ stop(PyObject *object, PyObject *args, PyObject *kwargs)
 static PyObject *
 say_close(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
 
     if (self->engine_open) {
         pws_engine_announce_drain(&self->engine);
@@ -430,7 +241,7 @@ say_close(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 reopen_access_log(PyObject *object, PyObject *fd)
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
     int number = PyObject_AsFileDescriptor(fd);
 
     if (number < 0) {
@@ -446,7 +257,7 @@ reopen_access_log(PyObject *object, PyObject *fd)
 static PyObject *
 abandon(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
 
     if (self->engine_open) {
         pws_engine_abandon(&self->engine);
@@ -458,21 +269,21 @@ abandon(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 pause_relief(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    pws_relief_pause(&((server_object *)object)->engine.relief);
+    pws_relief_pause(&((pws_server *)object)->engine.relief);
     Py_RETURN_NONE;
 }
 
 static PyObject *
 resume_relief(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    pws_relief_go_on(&((server_object *)object)->engine.relief);
+    pws_relief_go_on(&((pws_server *)object)->engine.relief);
     Py_RETURN_NONE;
 }
 
 static PyObject *
 close_server(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
 
     if (self->serving) {
         PyErr_SetString(PyExc_RuntimeError, "close() while it serves: stop() first");
@@ -485,41 +296,41 @@ close_server(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *
 addresses(PyObject *object, void *Py_UNUSED(unused))
 {
-    return PyObject_GetAttrString((PyObject *)((server_object *)object)->listeners,
+    return PyObject_GetAttrString((PyObject *)((pws_server *)object)->listeners,
                                   "addresses");
 }
 
 static PyObject *
 protocols(PyObject *object, void *Py_UNUSED(unused))
 {
-    return PyObject_GetAttrString((PyObject *)((server_object *)object)->listeners,
+    return PyObject_GetAttrString((PyObject *)((pws_server *)object)->listeners,
                                   "protocols");
 }
 
 static PyObject *
 wakeup_fd(PyObject *object, void *Py_UNUSED(unused))
 {
-    return PyLong_FromLong(((server_object *)object)->wake_pipe[1]);
+    return PyLong_FromLong(((pws_server *)object)->wake_pipe[1]);
 }
 
 static int
 traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(((server_object *)object)->log_exception);
-    Py_VISIT(((server_object *)object)->master);
-    Py_VISIT(((server_object *)object)->tie.heed);
-    Py_VISIT(((server_object *)object)->before_request);
-    Py_VISIT(((server_object *)object)->after_request);
-    Py_VISIT(((server_object *)object)->errors);
-    Py_VISIT(((server_object *)object)->app);
+    Py_VISIT(((pws_server *)object)->log_exception);
+    Py_VISIT(((pws_server *)object)->master);
+    Py_VISIT(((pws_server *)object)->tie.heed);
+    Py_VISIT(((pws_server *)object)->before_request);
+    Py_VISIT(((pws_server *)object)->after_request);
+    Py_VISIT(((pws_server *)object)->errors);
+    Py_VISIT(((pws_server *)object)->app);
     return 0;
 }
 
 static int
 clear(PyObject *object)
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
 
     Py_CLEAR(self->log_exception);
     Py_CLEAR(self->tie.heed);
@@ -532,7 +343,7 @@ clear(PyObject *object)
 static void
 deallocate(PyObject *object)
 {
-    server_object *self = (server_object *)object;
+    pws_server *self = (pws_server *)object;
     PyTypeObject *type = Py_TYPE(object);
 
     PyObject_GC_UnTrack(object);
@@ -549,7 +360,7 @@ deallocate(PyObject *object)
 static PyObject *
 requests(PyObject *object, void *Py_UNUSED(unused))
 {
-    const server_object *self = (const server_object *)object;
+    const pws_server *self = (const pws_server *)object;
 
     return PyLong_FromUnsignedLongLong(self->engine_open ? self->engine.requests : 0);
 }
@@ -595,7 +406,7 @@ static PyGetSetDef properties[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_new, construct},
+    {Py_tp_new, pws_server_new},
     {Py_tp_dealloc, deallocate},
     {Py_tp_traverse, traverse},
     {Py_tp_clear, clear},
@@ -610,7 +421,7 @@ static PyType_Slot slots[] = {
 
 PyType_Spec pws_server_spec = {
     .name = "pywsgiserve._core.Server",
-    .basicsize = sizeof(server_object),
+    .basicsize = sizeof(pws_server),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = slots,
 };
