@@ -52,6 +52,17 @@ adopt(pws_listener *listener, int fd, int backlog, char *why, size_t why_room)
     return 0;
 }
 
+/* The kernel compares when the next one binds: who sets it late was alone before. */
+static int
+let_others_join(const pws_listener *listener, char *why, size_t why_room)
+{
+    const int on = 1;
+
+    return setsockopt(listener->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0
+               ? fail(why, why_room, "SO_REUSEPORT")
+               : 0;
+}
+
 static int
 open_inet(pws_listener *listener, const pws_address *address,
           const pws_listener_options *options, char *why, size_t why_room)
@@ -68,9 +79,9 @@ open_inet(pws_listener *listener, const pws_address *address,
         setsockopt(listener->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
         return fail(why, why_room, "setsockopt");
     }
-    if (options->reuse_port &&
-        setsockopt(listener->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) {
-        return fail(why, why_room, "SO_REUSEPORT");
+    if (options->reuse_port && !options->alone &&
+        let_others_join(listener, why, why_room) < 0) {
+        return -1;
     }
     if (options->defer_accept && setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT,
                                             &DEFER_S, sizeof(DEFER_S)) < 0) {
@@ -82,6 +93,10 @@ open_inet(pws_listener *listener, const pws_address *address,
                     : errno == EACCES   ? "ports below 1024 are for root or for "
                                           "CAP_NET_BIND_SERVICE"
                                         : "bind");
+    }
+    if (options->reuse_port && options->alone &&
+        let_others_join(listener, why, why_room) < 0) {
+        return -1;
     }
     return listen(listener->fd, options->backlog) < 0 ? fail(why, why_room, "listen")
                                                       : 0;

@@ -39,6 +39,7 @@ typedef struct {
     uid_t uid;    /* who owns it; (uid_t)-1 and (gid_t)-1: who makes it */
     gid_t gid;
     bool reuse_port;   /* TCP: others of this user may listen at the same port */
+    bool alone;        /* with reuse_port: nobody may listen there before us */
     bool defer_accept; /* TCP: wait for the first bytes before a connection is shown */
 } pws_listener_options;
 

@@ -20,6 +20,7 @@ typedef struct {
     unsigned addresses; /* sockets of one slot */
     unsigned slots;     /* 1 where nobody has sockets of his own */
     bool grows;         /* there can be more slots */
+    bool asked;         /* for reuse_port; else it is our own idea */
     pws_listener_options options;
 } pws_listeners;
 

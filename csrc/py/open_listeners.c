@@ -20,10 +20,13 @@ read_number(PyObject *config, const char *name, long *number)
     return *number == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* An engine in somebody else's loop has its set in another one, where an exclusive wait
+ * is none any more: so its workers get sockets of their own, whether asked for or not.
+ */
 static int
-read_options(PyObject *config, pws_listener_options *options)
+read_options(pws_listeners *self, PyObject *config)
 {
-    long backlog, mask, mode, uid, gid, defer, reuse;
+    long backlog, mask, mode, uid, gid, defer, reuse, hosted;
 
     if (read_number(config, "backlog", &backlog) < 0 ||
         read_number(config, "umask", &mask) < 0 ||
@@ -31,15 +34,19 @@ read_options(PyObject *config, pws_listener_options *options)
         read_number(config, "socket_uid", &uid) < 0 ||
         read_number(config, "socket_gid", &gid) < 0 ||
         read_number(config, "reuse_port", &reuse) < 0 ||
+        read_number(config, "hosted", &hosted) < 0 ||
         read_number(config, "defer_accept", &defer) < 0) {
         return -1;
     }
-    *options = (pws_listener_options){.backlog = (int)backlog,
-                                      .umask = (mode_t)(mode < 0 ? mask : ~mode) & 0777,
-                                      .uid = (uid_t)uid,
-                                      .gid = (gid_t)gid,
-                                      .reuse_port = reuse != 0,
-                                      .defer_accept = defer != 0};
+    self->asked = reuse != 0;
+    self->options =
+        (pws_listener_options){.backlog = (int)backlog,
+                               .umask = (mode_t)(mode < 0 ? mask : ~mode) & 0777,
+                               .uid = (uid_t)uid,
+                               .gid = (gid_t)gid,
+                               .reuse_port = reuse != 0 || hosted != 0,
+                               .alone = reuse == 0,
+                               .defer_accept = defer != 0};
     return 0;
 }
 
@@ -144,8 +151,8 @@ open_one(pws_listeners *self, const group *g, PyObject *bind)
         PyErr_Format(PyExc_ValueError, "%s: '%s': HTTP is spoken there", g->name, text);
         return -1;
     }
-    if (self->options.reuse_port && address.inherited_fd >= 0 &&
-        !pws_listener_is_unix(listener) && listener->slot == PWS_EVERY_SLOT) {
+    if (self->asked && address.inherited_fd >= 0 && !pws_listener_is_unix(listener) &&
+        listener->slot == PWS_EVERY_SLOT) {
         pws_log(PWS_LOG_WARNING,
                 "reuse_port: '%s' was made without SO_REUSEPORT: all workers share it",
                 text);
@@ -159,12 +166,14 @@ open_beside(pws_listeners *self, const pws_listener *first, unsigned slot, char 
             size_t why_room)
 {
     pws_listener *listener = &self->items[self->count];
+    pws_listener_options options = self->options;
     pws_address address = first->address;
     pws_protocol protocol = first->protocol;
     unsigned index = first->index;
 
     address.inherited_fd = -1;
-    if (pws_listener_open(listener, &address, &self->options, why, why_room) < 0) {
+    options.alone = false;
+    if (pws_listener_open(listener, &address, &options, why, why_room) < 0) {
         return -1;
     }
     listener->protocol = protocol;
@@ -249,7 +258,7 @@ open_slots(pws_listeners *self, PyObject *config)
         return -1;
     }
     sort(self);
-    if (self->options.reuse_port && !self->grows && slots > 1) {
+    if (self->asked && !self->grows && slots > 1) {
         pws_log(PWS_LOG_WARNING,
                 "reuse_port: no address takes a socket a worker: they share all");
     }
@@ -388,7 +397,7 @@ pws_listeners_fill(pws_listeners *self, PyObject *config, PyObject *inherited)
 {
     bool adopts = inherited != NULL && PyObject_IsTrue(inherited) != 0;
 
-    if (read_options(config, &self->options) < 0) {
+    if (read_options(self, config) < 0) {
         return -1;
     }
     self->slots = 1;

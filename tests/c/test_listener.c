@@ -24,15 +24,22 @@ make_dir(void)
 }
 
 static int
-open_text(pws_listener *listener, const char *text)
+open_with(pws_listener *listener, const char *text, pws_listener_options options)
 {
-    const pws_listener_options options = {
-        .backlog = 16, .uid = (uid_t)-1, .gid = (gid_t)-1};
     pws_address address;
 
     CHECK_EQ(pws_address_parse(&address, text, why, sizeof(why)), 0);
     why[0] = '\0';
     return pws_listener_open(listener, &address, &options, why, sizeof(why));
+}
+
+static int
+open_text(pws_listener *listener, const char *text)
+{
+    const pws_listener_options options = {
+        .backlog = 16, .uid = (uid_t)-1, .gid = (gid_t)-1};
+
+    return open_with(listener, text, options);
 }
 
 static int
@@ -107,6 +114,28 @@ TEST(a_port_in_use_is_refused)
     pws_listener_close(&first);
     CHECK_EQ(open_text(&second, text), 0);
     pws_listener_close(&second);
+}
+
+/* Who gives workers sockets of their own unasked must not join a stranger's. */
+TEST(a_port_that_is_shared_from_now_on_was_nobodys_before)
+{
+    const pws_listener_options joins = {.backlog = 16, .reuse_port = true};
+    pws_listener_options founds = joins;
+    char text[PWS_ADDRESS_ROOM];
+
+    founds.alone = true;
+    CHECK_EQ(open_with(&first, "127.0.0.1:0", founds), 0);
+    CHECK(pws_listener_can_share(&first));
+    pws_address_format(&first.address, text, sizeof(text));
+    CHECK_EQ(open_with(&second, text, founds), -1);
+    CHECK(strstr(why, "in use") != NULL);
+    CHECK_EQ(open_with(&second, text, joins), 0);
+    pws_listener_close(&second);
+    pws_listener_close(&first);
+
+    CHECK_EQ(open_with(&first, text, joins), 0);
+    CHECK_EQ(open_with(&second, text, founds), -1);
+    pws_listener_close(&first);
 }
 
 TEST(an_address_of_another_machine_is_refused)
