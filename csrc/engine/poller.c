@@ -96,10 +96,19 @@ swallow(int fd)
 }
 
 static void
-give_sign(const pws_poller *poller)
+give_sign(pws_poller *poller)
 {
-    if (poller->signs != NULL) {
+    poller->owes_sign = poller->mute;
+    if (poller->signs != NULL && !poller->mute) {
         atomic_fetch_add(poller->signs, 1);
+    }
+}
+
+void
+pws_poller_give_owed_sign(pws_poller *poller)
+{
+    if (poller->owes_sign) {
+        give_sign(poller);
     }
 }
 

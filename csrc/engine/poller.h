@@ -35,6 +35,8 @@ typedef struct {
     int pipe_fd;   /* read end of a pipe that ends the wait too, not owned; -1: none */
     int letter_fd; /* our end of a socket of letters, not owned; -1: none */
     _Atomic uint32_t *signs;  /* of life: see PWS_LETTER_SIGN; NULL: nobody counts */
+    bool mute;                /* who polls does not speak for who should */
+    bool owes_sign;           /* it was asked for meanwhile */
     unsigned letters;         /* all that have come and nobody has taken */
     int passed[PWS_PASS_MAX]; /* descriptors that came along, for who polls to take */
     unsigned passed_count;
@@ -74,6 +76,10 @@ int pws_poller_add_letters(pws_poller *poller, int fd);
 /* This letter asks whether anybody reads: it is answered by one more in `signs`, and
  * nobody else hears of it. */
 #define PWS_LETTER_SIGN 0x20u
+
+/* By whom the sign is asked of: give one that was asked for while somebody else polled.
+ */
+void pws_poller_give_owed_sign(pws_poller *poller);
 
 /* Wait up to `timeout_ms` (-1: for ever) and fill `events`. Returns their number; 0
  * after a time-out, a wake or a signal; -1 with errno. */

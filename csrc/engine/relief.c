@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,12 +26,38 @@
 #define LOOKS_IN_VAIN 100
 #define WATCHES_IN_VAIN 10
 
+/* Hosted. The same as sleep_while; who rests looks at what the loop is shown. */
+static void
+doze_while(pws_relief *relief, uint32_t value, long ns)
+{
+    struct pollfd fds[2] = {{.fd = relief->bell, .events = POLLIN},
+                            {.fd = relief->engine->poller.fd, .events = POLLIN}};
+    eventfd_t rings;
+
+    if (atomic_load(&relief->word) != value) {
+        return;
+    }
+    if (poll(fds, ns > 0 ? 1 : 2, ns > 0 ? (int)(ns / MS_IN_NS) : -1) <= 0) {
+        return;
+    }
+    if (fds[0].revents != 0) {
+        (void)eventfd_read(relief->bell, &rings);
+    }
+    else {
+        pws_relief_wake(relief, PWS_RELIEF_WATCHES);
+    }
+}
+
 /* Sleep while the word is `value`, for `ns` at most; 0: without end. */
 static void
 sleep_while(pws_relief *relief, uint32_t value, long ns)
 {
     const struct timespec time = {0, ns};
 
+    if (relief->bell >= 0) {
+        doze_while(relief, value, ns);
+        return;
+    }
     syscall(SYS_futex, (void *)&relief->word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value,
             ns > 0 ? &time : NULL, NULL, 0);
 }
@@ -37,6 +65,10 @@ sleep_while(pws_relief *relief, uint32_t value, long ns)
 static void
 wake_thread(pws_relief *relief)
 {
+    if (relief->bell >= 0) {
+        (void)eventfd_write(relief->bell, 1);
+        return;
+    }
     syscall(SYS_futex, (void *)&relief->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL,
             NULL, 0);
 }
@@ -61,6 +93,13 @@ static bool
 is_inside(uint32_t turn)
 {
     return turn % 2 != 0;
+}
+
+/* The exchange in hand, in that turn; NULL: it is no app call of ours that lasts. */
+static pws_exchange *
+in_hand(pws_relief *relief, uint32_t turn)
+{
+    return is_inside(turn) ? atomic_load(&relief->x) : NULL;
 }
 
 /* Do less. What somebody has left or begun meanwhile is seen here, or he sees that we
@@ -195,7 +234,7 @@ must_give_up(pws_relief *relief, unsigned letters)
 /* What the master wants of a worker whose app may never come back. All letters are the
  * executor's too, who heeds them when it can. */
 static void
-heed_letters(pws_relief *relief)
+heed_letters(pws_relief *relief, pws_exchange *x)
 {
     const pws_relief_terms *terms = &relief->terms;
     pws_engine *e = relief->engine;
@@ -209,7 +248,9 @@ heed_letters(pws_relief *relief)
     }
     if (!relief->gives_up) {
         relief->gives_up = true;
-        (void)pws_exchange_answer(atomic_load(&relief->x), 504);
+        if (x != NULL) {
+            (void)pws_exchange_answer(x, 504);
+        }
         pws_give_up_begin(e);
     }
     pws_give_up_queue(e);
@@ -247,29 +288,38 @@ static void
 relieve(pws_relief *relief, uint32_t turn)
 {
     pws_engine *e = relief->engine;
+    pws_exchange *x = in_hand(relief, turn);
     uint32_t word = atomic_load(&relief->word);
 
     while (word < PWS_RELIEF_POLLS &&
            !atomic_compare_exchange_strong(&relief->word, &word, PWS_RELIEF_POLLS)) {
     }
     pws_accept_suspend(e);
+    e->poller.mute = x == NULL;
     show(relief, true);
     while (goes_on(relief, turn)) {
-        int wait_ms;
+        int wait_ms = -1;
 
         pws_hold_send_lent(&e->hold);
-        heed_letters(relief);
-        wait_ms = mind_time(relief);
-        (void)pws_exchange_answer_more(atomic_load(&relief->x));
+        heed_letters(relief, x);
+        if (x != NULL) {
+            wait_ms = mind_time(relief);
+            (void)pws_exchange_answer_more(x);
+        }
         if (pws_engine_relieve(e, wait_ms) < 0) {
             break;
         }
         relief->woken = relief->woken || e->poller.woken;
     }
     show(relief, false);
+    e->poller.mute = false;
     relief->gives_up = false;
     pws_hold_note(&e->hold, (pws_clock_now_ms() - relief->seen_ms) * MS_IN_NS);
     pws_accept_resume(e);
+    if (e->config->hosted) {
+        (void)pws_engine_show(e, true, -1);
+        pws_poller_wake(&e->poller); /* orders and signals may have come */
+    }
     word = PWS_RELIEF_POLLS;
     (void)atomic_compare_exchange_strong(&relief->word, &word, PWS_RELIEF_LOOKS);
 }
@@ -301,6 +351,17 @@ is_time(const pws_relief *relief, int64_t now_ms)
     return left.until_slow_ms <= 0 || left.until_overdue_ms <= 0;
 }
 
+/* Whether somebody else's loop has not called us for so long, though there is a reason.
+ */
+static bool
+is_loop_held_up(const pws_relief *relief, int64_t now_ms)
+{
+    struct pollfd set = {.fd = relief->engine->poller.fd, .events = POLLIN};
+
+    return relief->engine->config->hosted && now_ms - relief->seen_ms >= STUCK_MS &&
+           poll(&set, 1, 0) > 0;
+}
+
 /* Returns whether requests come, or one is in the app. */
 static bool
 watch(pws_relief *relief)
@@ -313,7 +374,7 @@ watch(pws_relief *relief)
         relief->seen = turn;
         relief->seen_ms = now_ms;
     }
-    if (is_inside(turn) && is_time(relief, now_ms) &&
+    if ((is_inside(turn) ? is_time(relief, now_ms) : is_loop_held_up(relief, now_ms)) &&
         pws_lease_try_take(&relief->engine->lease)) {
         relieve(relief, turn);
         pws_lease_drop(&relief->engine->lease);
@@ -371,6 +432,15 @@ run(void *arg)
     }
 }
 
+static void
+close_bell(pws_relief *relief)
+{
+    if (relief->bell >= 0) {
+        close(relief->bell);
+        relief->bell = -1;
+    }
+}
+
 int
 pws_relief_start(pws_relief *relief, pws_engine *e)
 {
@@ -378,12 +448,23 @@ pws_relief_start(pws_relief *relief, pws_engine *e)
     int error;
 
     relief->engine = e;
+    relief->seen_ms = pws_clock_now_ms();
+    relief->bell = -1;
+    if (e->config->hosted) {
+        relief->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (relief->bell < 0) {
+            return -1;
+        }
+    }
     atomic_store(&relief->word, PWS_RELIEF_RESTS);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(&relief->thread, NULL, run, relief);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     relief->running = error == 0;
+    if (!relief->running) {
+        close_bell(relief);
+    }
     errno = error;
     return error == 0 ? 0 : -1;
 }
@@ -397,6 +478,7 @@ pws_relief_end(pws_relief *relief)
         pws_poller_wake(&relief->engine->poller);
         pthread_join(relief->thread, NULL);
         relief->running = false;
+        close_bell(relief);
     }
 }
 
@@ -425,6 +507,7 @@ void
 pws_relief_abandon(pws_relief *relief)
 {
     relief->running = false;
+    close_bell(relief);
     atomic_store(&relief->paused, 0);
     atomic_store(&relief->busy, false);
     atomic_store(&relief->word, PWS_RELIEF_LOOKS); /* there is nobody to wake */

@@ -9,6 +9,11 @@
  * worker that will be killed (letters). Who comes back from the app wakes the poller
  * and gets the lease at once.
  *
+ * Where the engine is in somebody else's loop, its steps are turns, too. A loop that is
+ * held up by what is no app call of ours shows in a set that is readable while no step
+ * comes for as long: the relief polls then as well, and waits for events while it
+ * rests. It does not speak for such a loop: a sign of life is owed until a step comes.
+ *
  * Besides, whoever leaves something behind that must not wait for the app's end
  * (hold.h) arms the relief: it then looks a thousand times a second, and sends what is
  * overdue as soon as it can have the lease. With nothing to do for a second it sleeps
@@ -49,6 +54,7 @@ typedef struct {
     pws_engine *engine;
     pthread_t thread;
     bool running;
+    int bell; /* hosted: an eventfd for what wakes it, in place of the futex; else -1 */
     _Atomic uint32_t word;
     pws_relief_terms terms; /* set before the start */
     /* The app call in hand; written by the executor. */
@@ -112,7 +118,8 @@ pws_relief_enter(pws_relief *relief, pws_exchange *x)
     }
 }
 
-/* It is back, and does not have the lease yet; the exchange is still its own. */
+/* It is back, and does not have the lease yet; the exchange is still its own. Hosted: a
+ * step begins, outside of the app. */
 static inline void
 pws_relief_leave(pws_relief *relief)
 {

@@ -173,6 +173,7 @@ take_step(step *s)
 
     pws_relief_leave(&s->e->relief);
     pws_turn_take_lease(s->e);
+    pws_poller_give_owed_sign(&s->e->poller);
     rc = work(s);
     left = conclude(s);
     pws_lease_drop(&s->e->lease);
