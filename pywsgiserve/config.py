@@ -201,8 +201,7 @@ class Config:
         section="Workers",
         flags=("--threads",),
         metavar="INT",
-        help="""Threads of a worker that run the app: with gthread, which sync becomes
-        by it, tornado and asyncio.""",
+        help="Threads of a worker that run the app: gthread, which sync becomes by it.",
     )
     worker_connections: int = setting(
         1000,
