@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import DEADLINE_S
-from tests.process import ROOT, START_S, WORKER_CLASS, WORKERS, wait_until
+from tests.process import ROOT, START_S, WORKER_CLASS, WORKERS, parent_of, wait_until
 from tests.server.test_deployment import becomes_nobody
 from tests.server.test_master import rewrite
 from tests.server.test_preload import those_at_work
@@ -231,7 +231,7 @@ def test_one_that_has_served_enough_is_succeeded_first(deploy, site):
 
 @both_ways
 def test_one_that_gives_no_sign_is_replaced(deploy, site, preload):
-    words = ("-k", "special.Special", "--timeout", "2", *preload)
+    words = ("-k", "special.Special", "--timeout", "4", *preload)
     with deploy(*words) as server:
         first = int(ask(server, b"pid\n"))
         with connect(server) as sock:
@@ -249,16 +249,17 @@ def test_one_that_gives_no_sign_is_replaced(deploy, site, preload):
 def test_one_that_is_idle_gives_signs(deploy, site):
     """It waits for half of the time-out at most, and notifies then."""
     (site / "gunicorn.conf.py").write_text(
+        "import itertools\n"
         "def post_worker_init(worker):\n"
-        "    notify = worker.tmp.notify\n"
+        "    notify, numbers = worker.tmp.notify, itertools.count(1)\n"
         "    def noted():\n"
         "        notify()\n"
-        "        worker.log.info('a sign')\n"
+        "        worker.log.info('sign %d', next(numbers))\n"
         "    worker.tmp.notify = noted\n"
     )
-    with deploy("-k", "special.Special", "--timeout", "2") as server:
+    with deploy("-k", "special.Special", "--timeout", "6") as server:
         first = ask(server, b"pid\n")
-        wait_until(lambda: server.stderr.count("a sign") > 8)
+        server.wait_for("sign 5$", START_S)  # One in 3 s, and one for the request.
 
         assert "TIMEOUT" not in server.stderr
         assert ask(server, b"pid\n") == first
@@ -268,7 +269,7 @@ def test_one_that_is_idle_gives_signs(deploy, site):
 @both_ways
 def test_another_user_can_give_signs_too(deploy, site, preload):
     site.chmod(0o755)
-    words = ("-k", "special.Special", "-u", "65534", "--timeout", "2", *preload)
+    words = ("-k", "special.Special", "-u", "65534", *preload)
     with deploy(*words) as server:
         pid = int(ask(server, b"pid\n"))
         status = Path(f"/proc/{pid}/status").read_text()
@@ -297,7 +298,7 @@ def test_it_ends_when_its_master_is_killed(deploy, site):
         server.process.kill()
         server.wait()
         server.wait_for(r"\[INFO\] Parent changed, shutting down: <Worker \d+>$")
-        wait_until(lambda: not Path(f"/proc/{pid}").exists())
+        wait_until(lambda: parent_of(pid) == 0)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
