@@ -239,6 +239,16 @@ pws_accept_suspend(pws_engine *e)
 }
 
 void
+pws_accept_leave(pws_engine *e)
+{
+    pws_accept_suspend(e);
+    for (unsigned i = 0; i < e->listener_count; i++) {
+        pws_listener_leave(&e->listeners[i]);
+    }
+    e->elsewhere = true;
+}
+
+void
 pws_accept_look(pws_engine *e)
 {
     for (unsigned i = 0; i < e->listener_count; i++) {

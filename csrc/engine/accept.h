@@ -37,6 +37,10 @@ void pws_accept_end(pws_engine *e);
  * waits there. */
 void pws_accept_look(pws_engine *e);
 
+/* Connections are somebody else's, for good, who has descriptors of his own: close
+ * ours. No wake-up may have been spent on us, so call it before the first turn. */
+void pws_accept_leave(pws_engine *e);
+
 /* The poller saw a listener. */
 void pws_accept_event(pws_engine *e, uint64_t key);
 

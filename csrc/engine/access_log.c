@@ -484,3 +484,13 @@ pws_access_log_add(pws_access_log *log, const pws_exchange *x, const pws_clock *
     *l.at++ = '\n';
     add_line(log, (pws_slice){log->line, (size_t)(l.at - log->line)}, clock->now_ms);
 }
+
+void
+pws_access_log_add_text(pws_access_log *log, pws_slice text, int64_t now_ms)
+{
+    line l = {log->line, log->line + LINE_MAX_BYTES - 1};
+
+    put(&l, text);
+    *l.at++ = '\n';
+    add_line(log, (pws_slice){log->line, (size_t)(l.at - log->line)}, now_ms);
+}

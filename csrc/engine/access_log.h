@@ -34,6 +34,10 @@ const pws_access_format *pws_access_log_format(const pws_access_log *log);
 void pws_access_log_add(pws_access_log *log, const pws_exchange *x,
                         const pws_clock *clock);
 
+/* Add a line that somebody else has made, without its newline; what is too long of it
+ * is left out. Bytes that could forge another line are his business. */
+void pws_access_log_add_text(pws_access_log *log, pws_slice text, int64_t now_ms);
+
 /* Write what has waited for a second or more. Returns the milliseconds after which to
  * call again, or -1 when nothing waits. */
 int pws_access_log_tick(pws_access_log *log, int64_t now_ms);

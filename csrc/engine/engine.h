@@ -77,6 +77,7 @@ struct pws_engine {
     bool abandoned;         /* this process is a forked child of the one that serves */
     _Atomic bool draining;  /* every response closes */
     bool drained;           /* no new connections: the listeners are closed */
+    bool elsewhere;         /* connections are somebody else's: see pws_accept_leave */
     bool suspended;         /* none for now, because the app is stuck */
     bool accept_failing;    /* the last accept failed: it is in the log */
     pws_said private_said, *said; /* in the log: by this one, or by all of a server */
@@ -182,11 +183,12 @@ pws_engine_open(const pws_engine *e)
     return e->slot_count - e->free_count;
 }
 
-/* Whether all that a drain waits for has gone. */
+/* Whether all that a drain waits for has gone; nobody here knows, where connections are
+ * somebody else's. */
 static inline bool
 pws_engine_is_drained(const pws_engine *e)
 {
-    return e->drained && e->unclosed == 0 && pws_engine_open(e) == 0 &&
+    return e->drained && !e->elsewhere && e->unclosed == 0 && pws_engine_open(e) == 0 &&
            e->queue_first == NULL;
 }
 

@@ -76,7 +76,7 @@ static void
 take_all(pws_engine *e)
 {
     for (unsigned i = 0; i < e->poller.passed_count; i++) {
-        if (e->drained) {
+        if (e->drained || e->elsewhere) {
             close(e->poller.passed[i]); /* another one gets it */
         }
         else if (take(e, e->poller.passed[i]) < 0) {

@@ -22,6 +22,9 @@
 /* An app call that lasts so long is relieved. */
 #define STUCK_MS 100
 
+/* Between two watches, so that a loop which is just about to call is left alone. */
+#define HELD_UP_MS 50
+
 /* Looks, or watches, without finding anything after which it does less. */
 #define LOOKS_IN_VAIN 100
 #define WATCHES_IN_VAIN 10
@@ -93,13 +96,6 @@ static bool
 is_inside(uint32_t turn)
 {
     return turn % 2 != 0;
-}
-
-/* The exchange in hand, in that turn; NULL: it is no app call of ours that lasts. */
-static pws_exchange *
-in_hand(pws_relief *relief, uint32_t turn)
-{
-    return is_inside(turn) ? atomic_load(&relief->x) : NULL;
 }
 
 /* Do less. What somebody has left or begun meanwhile is seen here, or he sees that we
@@ -288,31 +284,27 @@ static void
 relieve(pws_relief *relief, uint32_t turn)
 {
     pws_engine *e = relief->engine;
-    pws_exchange *x = in_hand(relief, turn);
+    pws_exchange *x = atomic_load(&relief->x);
     uint32_t word = atomic_load(&relief->word);
 
     while (word < PWS_RELIEF_POLLS &&
            !atomic_compare_exchange_strong(&relief->word, &word, PWS_RELIEF_POLLS)) {
     }
     pws_accept_suspend(e);
-    e->poller.mute = x == NULL;
     show(relief, true);
     while (goes_on(relief, turn)) {
-        int wait_ms = -1;
+        int wait_ms;
 
         pws_hold_send_lent(&e->hold);
         heed_letters(relief, x);
-        if (x != NULL) {
-            wait_ms = mind_time(relief);
-            (void)pws_exchange_answer_more(x);
-        }
+        wait_ms = mind_time(relief);
+        (void)pws_exchange_answer_more(x);
         if (pws_engine_relieve(e, wait_ms) < 0) {
             break;
         }
         relief->woken = relief->woken || e->poller.woken;
     }
     show(relief, false);
-    e->poller.mute = false;
     relief->gives_up = false;
     pws_hold_note(&e->hold, (pws_clock_now_ms() - relief->seen_ms) * MS_IN_NS);
     pws_accept_resume(e);
@@ -351,15 +343,64 @@ is_time(const pws_relief *relief, int64_t now_ms)
     return left.until_slow_ms <= 0 || left.until_overdue_ms <= 0;
 }
 
-/* Whether somebody else's loop has not called us for so long, though there is a reason.
- */
+/* One turn in place of somebody else's loop, which is held up, and no wait: the set
+ * stays readable, for it is the loop that is to see that. With the lease. */
+static void
+stand_in(pws_relief *relief)
+{
+    pws_engine *e = relief->engine;
+
+    if (!relief->stands_in) {
+        relief->stands_in = true;
+        show(relief, true);
+    }
+    pws_accept_suspend(e);
+    e->poller.mute = true;
+    heed_letters(relief, NULL);
+    if (pws_engine_relieve(e, 0) == 0) {
+        relief->woken = relief->woken || e->poller.woken;
+    }
+    heed_letters(relief, NULL);
+    e->poller.mute = false;
+    pws_accept_resume(e);
+    pws_poller_wake(&e->poller);
+}
+
+/* It steps, or has nothing to step for. */
+static void
+stand_back(pws_relief *relief)
+{
+    relief->shown_ms = 0;
+    if (relief->stands_in) {
+        relief->stands_in = false;
+        relief->gives_up = false;
+        show(relief, false);
+    }
+}
+
+/* Outside of the app, with no step since the last look: whether somebody else's loop
+ * has a reason to call us, and if it has had one for so long, stand in for it. */
 static bool
-is_loop_held_up(const pws_relief *relief, int64_t now_ms)
+watch_loop(pws_relief *relief, int64_t now_ms)
 {
     struct pollfd set = {.fd = relief->engine->poller.fd, .events = POLLIN};
 
-    return relief->engine->config->hosted && now_ms - relief->seen_ms >= STUCK_MS &&
-           poll(&set, 1, 0) > 0;
+    if (!relief->engine->config->hosted) {
+        return false;
+    }
+    if (poll(&set, 1, 0) <= 0) {
+        stand_back(relief);
+        return false;
+    }
+    if (relief->shown_ms == 0) {
+        relief->shown_ms = now_ms;
+    }
+    else if (now_ms - relief->shown_ms >= HELD_UP_MS &&
+             pws_lease_try_take(&relief->engine->lease)) {
+        stand_in(relief);
+        pws_lease_drop(&relief->engine->lease);
+    }
+    return true;
 }
 
 /* Returns whether requests come, or one is in the app. */
@@ -373,8 +414,12 @@ watch(pws_relief *relief)
     if (moved) {
         relief->seen = turn;
         relief->seen_ms = now_ms;
+        stand_back(relief);
     }
-    if ((is_inside(turn) ? is_time(relief, now_ms) : is_loop_held_up(relief, now_ms)) &&
+    else if (!is_inside(turn)) {
+        return watch_loop(relief, now_ms);
+    }
+    if (is_inside(turn) && is_time(relief, now_ms) &&
         pws_lease_try_take(&relief->engine->lease)) {
         relieve(relief, turn);
         pws_lease_drop(&relief->engine->lease);

@@ -11,8 +11,9 @@
  *
  * Where the engine is in somebody else's loop, its steps are turns, too. A loop that is
  * held up by what is no app call of ours shows in a set that is readable while no step
- * comes for as long: the relief polls then as well, and waits for events while it
- * rests. It does not speak for such a loop: a sign of life is owed until a step comes.
+ * comes for as long: the relief takes a turn then, ten times a second, and waits for
+ * events while it rests. It does not speak for such a loop: a sign of life is owed
+ * until a step comes.
  *
  * Besides, whoever leaves something behind that must not wait for the app's end
  * (hold.h) arms the relief: it then looks a thousand times a second, and sends what is
@@ -69,7 +70,9 @@ typedef struct {
     bool gives_up;
     /* Its own. */
     uint32_t seen;
-    int64_t seen_ms; /* since when it has seen that turn */
+    int64_t seen_ms;  /* since when it has seen that turn */
+    int64_t shown_ms; /* since when a loop has had a reason to call; 0: it has none */
+    bool stands_in;   /* for a loop that is held up */
 } pws_relief;
 
 /* Start the thread. Returns 0, or -1 with errno. */

@@ -72,6 +72,7 @@ typedef struct {
     int64_t until_ns; /* then the host runs others */
     bool nested;      /* an app has called the loop that calls us */
     bool polled;      /* in this step */
+    bool more;        /* the last poll has left something */
 } step;
 
 /* Signals and orders; those that come in a nested step wait for the end of the app.
@@ -95,6 +96,7 @@ poll_engine(step *s, bool may_run)
     int rc = may_run ? pws_engine_poll(s->e, 1, 0) : pws_engine_relieve(s->e, 0);
 
     s->polled = true;
+    s->more = may_run && rc > 0;
     if (rc < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
@@ -107,9 +109,7 @@ poll_engine(step *s, bool may_run)
 static bool
 is_worth_polling(const step *s)
 {
-    const pws_engine *e = s->e;
-
-    return !s->polled || e->at < e->poller.count || e->poller.count >= BUSY_BATCH;
+    return !s->polled || s->more || s->e->poller.count >= BUSY_BATCH;
 }
 
 /* One request, or a poll when there is none to run. Entered and left with the lease.

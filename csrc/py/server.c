@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "engine/accept.h"
 #include "py/inline.h"
+#include "py/turn.h"
 
 static void
 close_pipe(pws_server *self)
@@ -126,6 +129,9 @@ begin(PyObject *object, PyObject *app)
         PyErr_SetString(PyExc_ValueError, "begin(): the settings have no `hosted`");
         return NULL;
     }
+    if (app == Py_None) {
+        pws_accept_leave(&self->engine);
+    }
     self->hosted = (pws_hosted){.config = lane_config(self, app)};
     runner = pws_inline_runner_new(&self->hosted.config);
     if (runner == NULL) {
@@ -180,6 +186,55 @@ end(PyObject *object, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     end_hosted(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+says_close(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_server *self = (pws_server *)object;
+
+    return PyBool_FromLong(self->engine_open && atomic_load(&self->engine.draining));
+}
+
+static PyObject *
+is_draining(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_server *self = (const pws_server *)object;
+
+    return PyBool_FromLong(!self->engine_open || self->engine.drained);
+}
+
+static PyObject *
+count_request(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    pws_server *self = (pws_server *)object;
+
+    if (check_begun(self) < 0) {
+        return NULL;
+    }
+    self->engine.requests++;
+    pws_turn_count(&self->hosted.config);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+log_access(PyObject *object, PyObject *text)
+{
+    pws_server *self = (pws_server *)object;
+    pws_access_log *log = self->settings.engine.access_log;
+    char *at;
+    Py_ssize_t len;
+
+    if (PyBytes_AsStringAndSize(text, &at, &len) < 0 || check_begun(self) < 0) {
+        return NULL;
+    }
+    if (log != NULL) {
+        pws_turn_take_lease(&self->engine);
+        pws_access_log_add_text(log, (pws_slice){at, (size_t)len}, pws_clock_now_ms());
+        (void)pws_engine_show(&self->engine, true, -1); /* it does not wait for long */
+        pws_lease_drop(&self->engine.lease);
+    }
     Py_RETURN_NONE;
 }
 
@@ -371,7 +426,18 @@ static PyMethodDef methods[] = {
     {"fileno", get_fileno, METH_NOARGS,
      "fileno(): for another loop, to be watched for reading: when to call step()."},
     {"begin", begin, METH_O,
-     "begin(app): serve in another loop of this thread, from now until end()."},
+     "begin(app): serve in another loop of this thread, from now until end(). With "
+     "None "
+     "connections are somebody else's, who has descriptors of his own: orders and "
+     "signs of life are all that is left to do."},
+    {"says_close", says_close, METH_NOARGS,
+     "says_close(): whether each answer is to end its connection."},
+    {"is_draining", is_draining, METH_NOARGS,
+     "is_draining(): whether a stop has begun, and nobody is to accept any more."},
+    {"count_request", count_request, METH_NOARGS,
+     "count_request(): somebody else has answered one."},
+    {"log_access", log_access, METH_O,
+     "log_access(line): somebody else's line for the access log."},
     {"step", take_step, METH_NOARGS,
      "step(): move connections on and run the app for requests that are complete, for "
      "about a millisecond. Returns whether there is more to do, which fileno() shows "

@@ -55,6 +55,7 @@ class Host:
     loop: asyncio.AbstractEventLoop
     engine: _core.Server
     life: Life
+    on_step: Callable[[], None] | None = None
     _error: BaseException | None = field(default=None, init=False)
 
     def run(self, app: Any) -> None:
@@ -77,6 +78,8 @@ class Host:
         if self.engine.is_done():
             self.loop.remove_reader(self.engine.fileno())
             self.loop.stop()
+        elif self.on_step is not None:
+            self.on_step()
 
     def _run(self) -> None:
         """The app may stop the loop, too, or call sys.exit: that is not the end."""
