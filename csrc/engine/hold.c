@@ -29,6 +29,12 @@ pws_hold_allow(pws_hold *hold, pws_relief *relief)
 }
 
 void
+pws_hold_forbid(pws_hold *hold)
+{
+    hold->quick_ns = -1; /* less than anything takes */
+}
+
+void
 pws_hold_begin_batch(pws_hold *hold)
 {
     if (hold->quick_ns > 0) {
@@ -63,7 +69,7 @@ pws_hold_end_request(pws_engine *e)
     pws_hold *hold = &e->hold;
     int64_t now_ns;
 
-    if (hold->quick_ns == 0) {
+    if (hold->quick_ns <= 0) {
         return;
     }
     now_ns = pws_clock_ns();

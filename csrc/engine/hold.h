@@ -26,7 +26,8 @@
 #define PWS_HOLD_MAX 16
 
 typedef struct {
-    int64_t quick_ns; /* nothing is held when requests take longer on average; or 0 */
+    int64_t quick_ns; /* nothing is held when requests take longer on average; or 0;
+                         -1: forbidden */
     int64_t wait_ns;  /* after so long no further response is waited for */
     int64_t mean_ns;  /* what requests have taken, the last ones counting most */
     int64_t turn_ns;  /* when the last request ended, or the batch began */
@@ -42,6 +43,10 @@ typedef struct {
  * For an executor that runs one request after the other, in an engine that is not
  * hosted, with a relief that runs. */
 void pws_hold_allow(pws_hold *hold, pws_relief *relief);
+
+/* Let no response wait for anything, not even for that to the next request of its
+ * client: for an executor that does not know how long its apps take. */
+void pws_hold_forbid(pws_hold *hold);
 
 /* Whether a response may wait for the next request of the same client, which is there:
  * not where apps are known to be slow. */

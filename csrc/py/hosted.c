@@ -240,6 +240,7 @@ pws_hosted_begin(pws_hosted *h, pws_runner *runner)
     h->runner = runner;
     h->thread = PyThread_get_thread_ident();
     h->stepping = h->done = false;
+    pws_hold_forbid(&h->config.engine->hold);
     (void)pws_turn_start_relief(&h->config);
     pws_hosted_look(h);
 }

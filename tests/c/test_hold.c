@@ -370,3 +370,14 @@ TEST(a_drain_does_not_wait_when_the_last_that_was_held_has_gone)
     check_all();
     finish();
 }
+
+TEST(no_response_waits_where_that_is_forbidden)
+{
+    rig_start(&r);
+    CHECK(pws_hold_may_gather(&r.engine.hold));
+    pws_hold_forbid(&r.engine.hold);
+    CHECK(!pws_hold_may_gather(&r.engine.hold));
+    pws_hold_end_request(&r.engine);
+    CHECK(!pws_hold_may_gather(&r.engine.hold));
+    rig_close(&r);
+}
