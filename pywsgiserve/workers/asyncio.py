@@ -26,7 +26,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
         import uvloop  # Optional.
     except ImportError:
         return asyncio.new_event_loop()
-    logs.line("INFO", f"The loop is uvloop's ({uvloop.__version__})")
+    logs.line("INFO", "The loop is uvloop's")
     return uvloop.new_event_loop()
 
 

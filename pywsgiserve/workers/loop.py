@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pywsgiserve import logs
+from pywsgiserve.server import end_process
 
 if TYPE_CHECKING:
     from pywsgiserve import _core
@@ -94,6 +95,9 @@ class Host:
 
     def _leave(self, asked: SystemExit) -> None:
         """Where the app is not in a request, others must not be harmed by its exit."""
+        if os.getpid() != self.life.worker.pid:  # A task has forked: this is its child.
+            code = asked.code
+            end_process(code if isinstance(code, int) else int(code is not None))
         if self.life.worker.alive:
             logs.line(
                 "WARNING",

@@ -7,7 +7,7 @@ import pytest
 
 from tests import uwsgi_client
 from tests.client import eventually
-from tests.process import SERVING, wait_until
+from tests.process import SERVING, children, wait_until
 from tests.server.test_master import Load
 from tests.server.test_reuse_port import held, queues
 
@@ -38,6 +38,10 @@ async def hold_up(path):
 async def leave():
     raise SystemExit(3)
 
+async def fork():
+    if os.fork() == 0:
+        raise SystemExit(4)
+
 started = None
 
 def app(environ, start_response):
@@ -56,6 +60,8 @@ def app(environ, start_response):
         loop.call_soon(loop.stop)
     if path == "/exit":
         loop.create_task(leave())
+    if path == "/fork":
+        loop.create_task(fork())
     if path == "/run":
         asyncio.run(asyncio.sleep(0))
     if path == "/big":
@@ -176,6 +182,18 @@ def test_a_task_that_exits_is_succeeded_and_harms_nobody(host):
         server.wait_for(r"A task has called sys.exit\(3\)")
         assert client.get().status == 200
         server.wait_for_workers(1, but=before)
+
+
+def test_a_task_that_forks_and_exits_harms_nobody(deploy, place):
+    """Not on uvloop, whose loops stand still in a child."""
+    (place / "main.py").write_text(APP)
+    with deploy("-k", "tornado") as server, server.connect() as client:
+        before = server.workers()
+        assert client.get("/fork").status == 200
+        wait_until(lambda: not any(children(pid) for pid in before))
+        assert client.get().status == 200
+        assert server.workers() == before
+        assert "sys.exit" not in server.stderr
 
 
 # Held up
@@ -338,3 +356,10 @@ def test_streaming_request_bodies_are_refused_by_name(host):
     with host("--no-request-buffering", ready=False, killed=True) as server:
         assert server.wait() == 1
         assert "request_buffering: " in server.stderr
+
+
+def test_threads_are_refused_by_name(host):
+    with host("--threads", "4", ready=False, killed=True) as server:
+        server.wait_for("threads: ")
+        server.wait()
+        assert "the app in the loop's thread, got 4" in server.stderr

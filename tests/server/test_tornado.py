@@ -97,7 +97,8 @@ def test_what_has_begun_is_finished_at_a_stop(tornado, place):
                 assert idle.closed()
             assert client.chunk() == b"begun "
             assert client.chunk().isdigit()
-            assert client.chunk() == b"" and client.fields() == []
+            assert client.chunk() == b""
+            assert client.fields() == []
             assert client.closed()
         assert server.wait() == 0
 
