@@ -465,8 +465,13 @@ pws_conn_event(pws_engine *e, pws_conn *c, unsigned what)
         }
         return;
     case PWS_CONN_QUEUED:
+        atomic_fetch_or(&c->events, what);
+        return;
     case PWS_CONN_APP:
         atomic_fetch_or(&c->events, what);
+        if (c->x->parked != NULL) {
+            pws_park_event(e, c->x);
+        }
         return;
     case PWS_CONN_SENDING:
         atomic_fetch_or(&c->events, what & ~(unsigned)PWS_WRITABLE);
@@ -521,6 +526,10 @@ pws_conn_expired(pws_engine *e, pws_conn *c)
 {
     pws_conn_state state = c->state;
 
+    if (state == PWS_CONN_APP) {
+        pws_park_expired(e, c->x);
+        return;
+    }
     /* What has come while the app kept us busy is not late. */
     pws_conn_resume(e, c);
     if (c->state != state || c->timer.deadline_ms > e->clock.now_ms) {

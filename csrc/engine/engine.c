@@ -74,6 +74,7 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
     pws_lease_init(&e->lease);
     e->relief.bell = -1;
     pws_timers_init(&e->timers, e->clock.now_ms);
+    pws_park_init(&e->park);
     pws_pool_init(&e->blocks, PWS_BLOCK_SIZE, 64);
     pws_pool_init(&e->exchanges,
                   sizeof(pws_exchange) + e->field_room * sizeof(pws_field), 64);
@@ -285,6 +286,13 @@ fetch_batch(pws_engine *e, uint32_t budget, int timeout_ms)
     return 0;
 }
 
+int
+pws_engine_arm(pws_engine *e)
+{
+    return pws_poller_arm(&e->poller, e->clock.now_ms,
+                          sooner(pws_park_wait_ms(e), next_due_ms(e)));
+}
+
 /* What must come before a wait: it may queue requests and free slots. */
 static void
 begin_turn(pws_engine *e)
@@ -321,8 +329,17 @@ pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms)
 int
 pws_engine_relieve(pws_engine *e, int timeout_ms)
 {
+    int64_t began_ms = e->clock.now_ms;
+    bool others_wait = e->queue_first != NULL;
+
     begin_turn(e);
-    return run_turn(e, NO_APP, timeout_ms);
+    if (run_turn(e, NO_APP, sooner(pws_park_wait_ms(e), timeout_ms)) < 0) {
+        return -1;
+    }
+    if (others_wait) {
+        pws_park_starve(e, e->clock.now_ms - began_ms);
+    }
+    return 0;
 }
 
 /* Those who hand requests back work with the clock of the turn; here is none. */
@@ -468,6 +485,7 @@ pws_engine_abandon(pws_engine *e)
     pws_lease_init(&e->lease); /* its holder is a thread of the parent */
     pws_pins_abandon(&e->outputs.pins);
     pws_hold_abandon(&e->hold);
+    pws_park_abandon(&e->park);
     pws_relief_abandon(&e->relief);
     if (e->config->access_log != NULL) {
         pws_access_log_discard(e->config->access_log);

@@ -19,6 +19,7 @@
 #include "engine/exchange.h"
 #include "engine/hold.h"
 #include "engine/lease.h"
+#include "engine/park.h"
 #include "engine/poller.h"
 #include "engine/pool.h"
 
@@ -90,6 +91,7 @@ struct pws_engine {
     _Atomic(pws_exchange *) handed_back;
     pws_conn *ready_first, *ready_last;
     pws_conn *dead;
+    pws_park_lot park;
     pws_hold hold;
     pws_relief relief; /* for an executor to start and end */
     pws_body_shared bodies;
@@ -122,8 +124,9 @@ int pws_engine_add_handler(pws_engine *e, pws_handler serve, void *context);
  */
 int pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms);
 
-/* Poll while no app can be called, because the one in hand is stuck: requests that are
- * complete are queued, and do not end the wait. Returns 0 or -1 with errno. */
+/* Poll while no app can be called, because those in hand are stuck, or all wait for
+ * their clients: requests that are complete are queued, and do not end the wait, nor
+ * does a hosted engine's descriptor tell of them. Returns 0 or -1 with errno. */
 int pws_engine_relieve(pws_engine *e, int timeout_ms);
 
 /* Hosted: before control goes back to the loop that watches the set's descriptor, make
@@ -198,6 +201,10 @@ pws_engine_released(pws_engine *e)
 {
     return pws_released_take(&e->outputs.released);
 }
+
+/* Hosted: make the descriptor of the set readable when something is due. Returns 0, or
+ * -1 with errno. */
+int pws_engine_arm(pws_engine *e);
 
 /* End a wait from another thread or a signal handler. */
 static inline void

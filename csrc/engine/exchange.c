@@ -458,6 +458,7 @@ pws_exchange_answer(pws_exchange *x, int status)
     if (e->config->access_log != NULL) {
         pws_access_log_add(e->config->access_log, x, &e->clock);
     }
+    pws_park_cancel_all(e, x);
     return true;
 }
 

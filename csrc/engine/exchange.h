@@ -15,6 +15,7 @@
 #include "engine/body.h"
 #include "engine/conn.h"
 #include "engine/output.h"
+#include "engine/park.h"
 #include "proto/head.h"
 #include "proto/request.h"
 #include "proto/response.h"
@@ -57,6 +58,7 @@ struct pws_exchange {
     uint64_t left;        /* of a declared Content-Length */
     uint64_t sent;        /* bytes of all responses sent through this exchange */
     uint64_t sent_before; /* of these, when the connection began to wait in SENDING */
+    pws_parking *parked;  /* its executor, waiting for the client: see park.h */
     int64_t held_ms;   /* for which other requests have waited for this one's client */
     uint32_t answered; /* responses in the output since it was last empty */
     int status;
