@@ -9,7 +9,7 @@ import random
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from pywsgiserve import _core, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
@@ -223,6 +223,11 @@ class Life:
         if serving and not self.core.may_interrupt():
             self.stop(graceful=True)
             return
+        self.interrupt()
+
+    def interrupt(self) -> NoReturn:
+        """Raise in what runs now; a worker that serves ends when its clients are."""
+        serving = self.engine is not None and self.worker.booted and not self._ends
         self.worker.aborted = True
         call_safely(self.config, "worker_abort", self.worker)
         if serving:

@@ -353,7 +353,8 @@ pws_engine_take_back(pws_engine *e)
 bool
 pws_engine_show(pws_engine *e, bool may_run, int left_ms)
 {
-    bool work = has_chores(e) || (may_run && e->queue_first != NULL);
+    bool work =
+        has_chores(e) || e->park.resumed != NULL || (may_run && e->queue_first != NULL);
     int due_ms = tick_logs(e, sooner(left_ms, next_due_ms(e)));
 
     /* Without a timer it is asked all the time: better than never. */

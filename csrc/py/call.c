@@ -31,12 +31,9 @@ pws_call_log_exception(pws_lane *lane, const char *what)
     Py_XDECREF(traceback);
 }
 
-/* "GET /path", not longer than a line of a log should be. */
-#define NAME_ROOM 960
-
 /* A front end by uwsgi may have left the target out, and may have any bytes in it. */
-static const char *
-name_request(const pws_request *req, char name[NAME_ROOM])
+const char *
+pws_call_name_request(const pws_request *req, char name[PWS_CALL_NAME_ROOM])
 {
     const pws_span whole[] = {req->target}, parts[] = {req->script_name, req->path};
     const pws_span *spans = req->target.len > 0 ? whole : parts;
@@ -45,8 +42,8 @@ name_request(const pws_request *req, char name[NAME_ROOM])
     n = pws_escape(name, 32, pws_request_slice(req, req->method), 0);
     name[n++] = ' ';
     for (size_t i = 0; i < count; i++) {
-        n += pws_escape(name + n, NAME_ROOM - 1 - n, pws_request_slice(req, spans[i]),
-                        0);
+        n += pws_escape(name + n, PWS_CALL_NAME_ROOM - 1 - n,
+                        pws_request_slice(req, spans[i]), 0);
     }
     name[n] = '\0';
     return name;
@@ -56,10 +53,10 @@ name_request(const pws_request *req, char name[NAME_ROOM])
 static void
 log_failure(pws_lane *lane)
 {
-    char name[NAME_ROOM], text[NAME_ROOM + 32];
+    char name[PWS_CALL_NAME_ROOM], text[PWS_CALL_NAME_ROOM + 32];
 
     PyOS_snprintf(text, sizeof(text), "Error handling request %s",
-                  name_request(&lane->x->request, name));
+                  pws_call_name_request(&lane->x->request, name));
     pws_call_log_exception(lane, text);
 }
 
@@ -74,11 +71,11 @@ is_the_clients(const pws_exchange *x)
 static void
 log_client(const pws_exchange *x)
 {
-    char name[NAME_ROOM];
+    char name[PWS_CALL_NAME_ROOM];
 
     PyErr_Clear();
     pws_log_limited(PWS_LOG_CUT, PWS_LOG_WARNING, "%s: %s",
-                    name_request(&x->request, name),
+                    pws_call_name_request(&x->request, name),
                     x->request.refusal != NULL ? x->request.refusal
                     : x->body_status == 408    ? "the client sends no more"
                                                : "the client has gone");
@@ -93,7 +90,11 @@ fail(pws_lane *lane)
     pws_exchange *x = lane->x;
     int status = x->body_status != 0 ? x->body_status : 500;
 
-    if (is_the_clients(x)) {
+    if (lane->called_off) {
+        PyErr_Clear();
+        status = 503;
+    }
+    else if (is_the_clients(x)) {
         log_client(x);
     }
     else {

@@ -12,4 +12,9 @@ void pws_call_app(pws_lane *lane, pws_exchange *x);
 /* Log the exception that is set, with a traceback, and clear it. */
 void pws_call_log_exception(pws_lane *lane, const char *what);
 
+/* "GET /path", not longer than a line of a log should be. Returns `name`. */
+#define PWS_CALL_NAME_ROOM 960
+const char *pws_call_name_request(const pws_request *req,
+                                  char name[PWS_CALL_NAME_ROOM]);
+
 #endif

@@ -119,19 +119,22 @@ advance(step *s)
 {
     pws_runner *runner = s->h->runner;
     bool may_run = runner->may_run(runner);
-    pws_exchange *x;
+    pws_parking *parking = pws_park_next(s->e);
+    pws_exchange *x = NULL;
     int rc;
 
-    pws_relief_catch_up(&s->e->relief);
-    x = may_run ? pws_engine_next(s->e) : NULL;
-    if (x == NULL) {
+    if (parking == NULL) {
+        pws_relief_catch_up(&s->e->relief);
+        x = may_run ? pws_engine_next(s->e) : NULL;
+    }
+    if (parking == NULL && x == NULL) {
         if (!is_worth_polling(s)) {
             return 0;
         }
         return poll_engine(s, may_run) < 0 ? -1 : 1;
     }
     pws_lease_drop(&s->e->lease);
-    rc = runner->run(runner, x);
+    rc = x != NULL ? runner->run(runner, x) : runner->go_on(runner, parking);
     pws_lane_drop_released(s->e);
     pws_turn_take_lease(s->e);
     return rc < 0 ? -1 : 1;
@@ -152,25 +155,44 @@ work(step *s)
     return rc > 0 ? heed(s) : rc;
 }
 
+/* Milliseconds until the runner, or a stop, wants a step; -1: neither does. */
+static int
+time_left_ms(const step *s)
+{
+    int left_ms = pws_turn_time_left_ms(s->e, s->h->config.orders);
+    int64_t due_ms = s->h->runner->due_ms - s->e->clock.now_ms;
+
+    if (s->h->runner->due_ms == PWS_NEVER) {
+        return left_ms;
+    }
+    due_ms = due_ms < 0 ? 0 : due_ms < INT32_MAX ? due_ms : INT32_MAX;
+    return left_ms >= 0 && left_ms < due_ms ? left_ms : (int)due_ms;
+}
+
 /* See whether this is the end, and show the host what is left. Under the lease; an
  * exception may be set. Returns whether there is something. */
 static bool
 conclude(const step *s)
 {
     pws_hosted *h = s->h;
-    const pws_orders *orders = h->config.orders;
 
-    h->done = pws_turn_should_end(s->e, orders);
-    return pws_engine_show(s->e, h->runner->may_run(h->runner),
-                           pws_turn_time_left_ms(s->e, orders));
+    h->done = pws_turn_should_end(s->e, h->config.orders);
+    return pws_engine_show(s->e, h->runner->may_run(h->runner), time_left_ms(s));
 }
 
 static int
 take_step(step *s)
 {
+    pws_runner *runner = s->h->runner;
     bool left;
     int rc;
 
+    if (!s->nested && runner->look_around != NULL && runner->look_around(runner) < 0) {
+        return -1;
+    }
+    if (s->h->done) {
+        return 0;
+    }
     pws_relief_leave(&s->e->relief);
     pws_turn_take_lease(s->e);
     pws_poller_give_owed_sign(&s->e->poller);
@@ -197,9 +219,6 @@ pws_hosted_step(pws_hosted *h)
     if (PyThread_get_thread_ident() != h->thread) {
         PyErr_SetString(PyExc_RuntimeError, "step() in another thread than begin()");
         return -1;
-    }
-    if (h->done) {
-        return 0;
     }
     s.until_ns = pws_clock_ns() + STEP_NS;
     h->stepping = true;
@@ -243,6 +262,14 @@ pws_hosted_begin(pws_hosted *h, pws_runner *runner)
     pws_hold_forbid(&h->config.engine->hold);
     (void)pws_turn_start_relief(&h->config);
     pws_hosted_look(h);
+}
+
+void
+pws_hosted_abandon(pws_hosted *h)
+{
+    if (h->runner != NULL && h->runner->abandon != NULL) {
+        h->runner->abandon(h->runner);
+    }
 }
 
 void

@@ -24,16 +24,29 @@ struct pws_runner {
     /* Whether one more can be run. When this turns true outside of a step, the runner
      * says so by pws_hosted_look. */
     bool (*may_run)(const pws_runner *self);
+    /* Go on with the request whose parking (park.h) was resumed, without the lease.
+     * NULL: it parks none. Returns like run. */
+    int (*go_on)(pws_runner *self, pws_parking *parking);
+    /* At the beginning of each step, without the lease: what the runner itself has to
+     * do. NULL: nothing. Returns 0 or -1 with an exception set. */
+    int (*look_around)(pws_runner *self);
+    /* In a forked child, in the execution that has forked. NULL: it need not know. */
+    void (*abandon)(pws_runner *self);
     /* End it: no app runs any more afterwards. */
     void (*free)(pws_runner *self);
+    /* When the next step is to come at the latest, as pws_clock_now_ms() has it;
+     * PWS_NEVER: no matter. */
+    int64_t due_ms;
 };
 
 struct pws_hosted {
     pws_lane_config config; /* for the lanes of the runner; its app is owned */
     pws_runner *runner;     /* NULL: it does not serve */
     unsigned long thread;
-    bool stepping; /* a step is underway */
-    bool done;     /* there is no more to do for it */
+    bool stepping;    /* a step is underway */
+    bool done;        /* there is no more to do for it */
+    bool left_behind; /* by the runner: requests that did not end, whose executions may
+                         go on one day: all that they know must stay */
 };
 
 /* Begin to serve, with its `config` set: takes the runner, which was made for that, and
@@ -51,6 +64,9 @@ void pws_hosted_done(pws_hosted *h, pws_exchange *x);
 
 /* Outside of a step: let the host call one, to see what has changed. */
 void pws_hosted_look(pws_hosted *h);
+
+/* In a forked child, where the engine is abandoned. */
+void pws_hosted_abandon(pws_hosted *h);
 
 /* End it: runner and relief. For one that has begun; outside of a step. */
 void pws_hosted_end(pws_hosted *h);

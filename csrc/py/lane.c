@@ -6,6 +6,7 @@
 #include "py/client_socket.h"
 #include "py/environ.h"
 #include "py/input.h"
+#include "py/turn.h"
 
 /* Attach all objects of the lane to it, or detach them. */
 static int
@@ -57,6 +58,25 @@ make_objects(pws_lane *lane)
     return make_templates(lane);
 }
 
+/* A thread's ways: see lane.h. */
+
+static uintptr_t
+this_thread(const pws_lane *Py_UNUSED(lane))
+{
+    return (uintptr_t)PyThread_get_thread_ident();
+}
+
+static int
+pause_without_gil(pws_lane *Py_UNUSED(lane))
+{
+    const struct timespec moment = {0, 200 * 1000};
+
+    Py_BEGIN_ALLOW_THREADS
+    nanosleep(&moment, NULL);
+    Py_END_ALLOW_THREADS
+    return 0;
+}
+
 pws_lane *
 pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
 {
@@ -70,6 +90,8 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     lane->module = config->module;
     lane->engine = config->engine;
     lane->wait = wait;
+    lane->self = this_thread;
+    lane->pause = pause_without_gil;
     lane->templates = PyMem_Calloc(lane->engine->own_listeners + 1, sizeof(PyObject *));
     if (lane->templates == NULL) {
         PyErr_NoMemory();
@@ -84,18 +106,21 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     return lane;
 }
 
-/* Let others run for a moment. */
+/* Whoever waits for the client of this request is to come back. */
 static void
-pause_without_gil(void)
+call_off_waits(pws_lane *lane)
 {
-    const struct timespec moment = {0, 200 * 1000};
+    pws_engine *e = lane->engine;
 
-    Py_BEGIN_ALLOW_THREADS
-    nanosleep(&moment, NULL);
-    Py_END_ALLOW_THREADS
+    pws_engine_wake(e);
+    if (lane->x != NULL && !e->abandoned) {
+        pws_turn_take_lease(e);
+        pws_park_cancel_all(e, lane->x);
+        pws_lease_drop(&e->lease);
+    }
 }
 
-/* No other thread may be inside an object when its request goes. */
+/* Nobody else may be inside an object when its request goes. */
 static void
 see_others_out(pws_lane *lane)
 {
@@ -104,8 +129,10 @@ see_others_out(pws_lane *lane)
     }
     atomic_store(&lane->ending, true);
     do {
-        pws_engine_wake(lane->engine); /* it may wait for the client */
-        pause_without_gil();
+        call_off_waits(lane);
+        if (lane->pause(lane) < 0) {
+            PyErr_Clear(); /* who wants to end this request has come too late */
+        }
     } while (atomic_load(&lane->busy) != 0 || lane->waiters > 0);
     atomic_store(&lane->ending, false);
 }
@@ -152,6 +179,7 @@ int
 pws_lane_begin(pws_lane *lane, pws_exchange *x)
 {
     lane->x = x;
+    lane->called_off = false;
     if (lane->incomplete && make_objects(lane) < 0) {
         return -1;
     }
@@ -188,36 +216,45 @@ pws_lane_end(pws_lane *lane)
     }
 }
 
-/* Wait until nobody is inside, then go in. */
-static void
+/* Let others go on until nobody is inside, then go in. Returns 0 or -1 with an
+ * exception: it is not inside. */
+static int
 go_in(pws_lane *lane, uintptr_t self)
 {
     uintptr_t nobody = 0;
 
     while (!atomic_compare_exchange_strong(&lane->busy, &nobody, self)) {
         nobody = 0;
-        pause_without_gil();
+        if (lane->pause(lane) < 0) {
+            return -1;
+        }
     }
+    return 0;
 }
 
 pws_lane *
 pws_lane_enter(pws_lane *const *place, PyObject *ended, const char *text)
 {
     pws_lane *lane = *place;
-    uintptr_t self = (uintptr_t)PyThread_get_thread_ident();
+    uintptr_t self;
+    int rc;
 
     if (lane == NULL) {
         PyErr_SetString(ended, text);
         return NULL;
     }
+    self = lane->self(lane);
     if (atomic_load_explicit(&lane->busy, memory_order_relaxed) == self) {
         PyErr_SetString(PyExc_RuntimeError,
                         "this thread is inside an object of the request already");
         return NULL;
     }
     lane->waiters++;
-    go_in(lane, self);
+    rc = go_in(lane, self);
     lane->waiters--;
+    if (rc < 0) {
+        return NULL;
+    }
     if (*place != lane || atomic_load(&lane->ending)) {
         pws_lane_leave(lane);
         PyErr_SetString(ended, text);
@@ -242,8 +279,22 @@ pws_lane_step_out(pws_lane *lane)
 int
 pws_lane_step_in(pws_lane *lane)
 {
-    go_in(lane, (uintptr_t)PyThread_get_thread_ident());
+    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    uintptr_t self = lane->self(lane);
+
+    while (go_in(lane, self) < 0) {
+        if (type != NULL) {
+            PyErr_Clear(); /* the first one counts */
+        }
+        else {
+            PyErr_Fetch(&type, &value, &traceback);
+        }
+    }
     lane->waiters--;
+    if (type != NULL) {
+        PyErr_Restore(type, value, traceback);
+        return -1;
+    }
     if (atomic_load(&lane->ending)) {
         PyErr_SetString(PyExc_ValueError, "the request has ended");
         return -1;

@@ -27,6 +27,14 @@ typedef struct {
  * be waited for any longer, or -1 with an exception set. Entered with the GIL held. */
 typedef int (*pws_lane_wait)(pws_lane *lane, unsigned what, int64_t timeout_ms);
 
+/* Who asks: a number that nobody else has at the same time. Several executions of one
+ * thread, such as greenlets, have one each. */
+typedef uintptr_t (*pws_lane_self)(const pws_lane *lane);
+
+/* Let others go on for a moment. Returns 0, or -1 with an exception set that somebody
+ * has thrown in here. */
+typedef int (*pws_lane_pause)(pws_lane *lane);
+
 typedef enum {
     PWS_STOP_NOT,
     PWS_STOP_GRACEFUL, /* finish what has begun, within the time */
@@ -67,19 +75,23 @@ struct pws_lane {
     pws_module *module;
     pws_engine *engine;
     pws_lane_wait wait;
+    pws_lane_self self;   /* for threads, unless the executor has another one */
+    pws_lane_pause pause; /* likewise */
+    void *owner;          /* for these three */
     PyObject **templates; /* by the index of a listener */
     unsigned template_count;
     /* Handed to the app. */
     PyObject *start_response, *write, *early_hints, *input, *socket;
     bool incomplete;   /* an object could not be replaced: try again */
     PyObject *context; /* contextvars of the start; each request runs in a copy */
-    /* Threads of the app may share a request: one at a time is inside an object of it.
-     */
-    _Atomic uintptr_t busy; /* the thread that is inside; 0: none */
+    /* Threads of the app, or its greenlets, may share a request: one at a time is
+     * inside an object of it. */
+    _Atomic uintptr_t busy; /* who is inside; 0: nobody */
     _Atomic bool ending;    /* the request ends: who waits for its client gives up */
     unsigned waiters;       /* threads on their way in, or waiting for the client */
     /* The request in hand. */
     pws_exchange *x; /* NULL between requests */
+    bool called_off; /* it is ended by the server, which is no failure of the app's */
     PyObject *status,
         *headers; /* a str and a tuple, of start_response; NULL: not called */
     struct {
@@ -103,11 +115,10 @@ int pws_lane_begin(pws_lane *lane, pws_exchange *x);
  * that the app has kept. */
 void pws_lane_end(pws_lane *lane);
 
-/* A thread goes into an object of the request, whose `lane` field is at `place`; it
- * waits, without the GIL, while another thread is inside. Returns the lane, or NULL
+/* A thread, or a greenlet, goes into an object of the request, whose `lane` field is at
+ * `place`; it lets others go on while somebody is inside. Returns the lane, or NULL
  * with an exception set: the request has ended (an instance of `ended`, with `text`),
- * or this thread is inside already. Leave before anything that runs Python code of the
- * app. */
+ * or it is inside already. Leave before anything that runs Python code of the app. */
 pws_lane *pws_lane_enter(pws_lane *const *place, PyObject *ended, const char *text);
 void pws_lane_leave(pws_lane *lane);
 

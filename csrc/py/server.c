@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "engine/accept.h"
+#include "py/greenlets.h"
 #include "py/inline.h"
 #include "py/turn.h"
 
@@ -23,6 +24,9 @@ end_hosted(pws_server *self)
 {
     if (self->app != NULL) {
         pws_hosted_end(&self->hosted);
+        if (self->hosted.left_behind) {
+            Py_INCREF(self); /* for ever: who was left behind may come back */
+        }
         self->serving = false;
         Py_CLEAR(self->app);
     }
@@ -32,6 +36,11 @@ static void
 close_all(pws_server *self)
 {
     end_hosted(self);
+    if (self->engine_open && self->hosted.left_behind) {
+        self->engine_open = false;
+        pws_engine_abandon(&self->engine);
+        return;
+    }
     if (self->engine_open) {
         self->engine_open = false;
         pws_engine_close(&self->engine);
@@ -117,12 +126,13 @@ serve(PyObject *object, PyObject *app)
 }
 
 static PyObject *
-begin(PyObject *object, PyObject *app)
+begin(PyObject *object, PyObject *args)
 {
     pws_server *self = (pws_server *)object;
+    PyObject *app, *host = NULL;
     pws_runner *runner;
 
-    if (check_idle(self) < 0) {
+    if (!PyArg_ParseTuple(args, "O|O:begin", &app, &host) || check_idle(self) < 0) {
         return NULL;
     }
     if (!self->settings.engine.hosted) {
@@ -133,7 +143,9 @@ begin(PyObject *object, PyObject *app)
         pws_accept_leave(&self->engine);
     }
     self->hosted = (pws_hosted){.config = lane_config(self, app)};
-    runner = pws_inline_runner_new(&self->hosted.config);
+    self->in_greenlets = host != NULL;
+    runner = host != NULL ? pws_greenlets_runner_new(&self->hosted, host)
+                          : pws_inline_runner_new(&self->hosted.config);
     if (runner == NULL) {
         return NULL;
     }
@@ -166,6 +178,18 @@ take_step(PyObject *object, PyObject *Py_UNUSED(unused))
     }
     rc = pws_hosted_step(&self->hosted);
     return rc < 0 ? NULL : PyBool_FromLong(rc);
+}
+
+static PyObject *
+call_off(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    const pws_server *self = (const pws_server *)object;
+
+    if (check_begun(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromUnsignedLong(
+        self->in_greenlets ? pws_greenlets_call_off(self->hosted.runner) : 0);
 }
 
 static PyObject *
@@ -315,6 +339,9 @@ abandon(PyObject *object, PyObject *Py_UNUSED(unused))
     pws_server *self = (pws_server *)object;
 
     if (self->engine_open) {
+        if (self->app != NULL) {
+            pws_hosted_abandon(&self->hosted);
+        }
         pws_engine_abandon(&self->engine);
         close_pipe(self);
     }
@@ -425,10 +452,10 @@ static PyMethodDef methods[] = {
      "serve(app): run the app for each request in this thread, until stop()."},
     {"fileno", get_fileno, METH_NOARGS,
      "fileno(): for another loop, to be watched for reading: when to call step()."},
-    {"begin", begin, METH_O,
-     "begin(app): serve in another loop of this thread, from now until end(). With "
-     "None "
-     "connections are somebody else's, who has descriptors of his own: orders and "
+    {"begin", begin, METH_VARARGS,
+     "begin(app, host): serve in another loop of this thread, from now until end(); "
+     "with a host (csrc/py/greenlets.h) each request in a greenlet. With None for an "
+     "app connections are somebody else's, who has descriptors of his own: orders and "
      "signs of life are all that is left to do."},
     {"says_close", says_close, METH_NOARGS,
      "says_close(): whether each answer is to end its connection."},
@@ -442,6 +469,9 @@ static PyMethodDef methods[] = {
      "step(): move connections on and run the app for requests that are complete, for "
      "about a millisecond. Returns whether there is more to do, which fileno() shows "
      "too."},
+    {"call_off", call_off, METH_NOARGS,
+     "call_off(): ask the greenlets of all requests to end, those that were not asked "
+     "before. Returns how many have not ended."},
     {"is_done", is_done, METH_NOARGS,
      "is_done(): whether it has stopped, and no step is to come."},
     {"end", end, METH_NOARGS, "end(): the counterpart of begin(). Idempotent."},

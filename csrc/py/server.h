@@ -18,6 +18,7 @@ typedef struct {
     bool serving;
     pws_hosted hosted; /* between begin() and end() */
     PyObject *app;     /* of that time; else NULL */
+    bool in_greenlets; /* likewise: it runs there */
     pws_listeners *listeners;
     bool owns_listeners; /* nobody else closes them */
     PyObject *master;    /* NULL: there is none */

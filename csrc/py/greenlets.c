@@ -1,0 +1,512 @@
+#include "py/greenlets.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "py/call.h"
+#include "py/greenlet_wait.h"
+#include "py/berth_time.h"
+#include "py/turn.h"
+
+/* Free berths that are kept whatever happens, with their greenlets. */
+#define KEPT_FREE 16
+
+/* How often those that were not needed meanwhile are let go of. */
+#define TRIM_MS 1000
+
+static pws_greenlets *
+pool_of(pws_runner *runner)
+{
+    return (pws_greenlets *)(void *)runner;
+}
+
+/* In a greenlet */
+
+/* Whether a request has left something in the __dict__ of its greenlet, such as what
+ * belongs to gevent.local. Most leave nothing. */
+static bool
+has_left_something(PyObject *greenlet)
+{
+    Py_ssize_t offset = Py_TYPE(greenlet)->tp_dictoffset;
+    PyObject *dict;
+
+    if (offset <= 0) {
+        return true; /* it is somewhere else */
+    }
+    dict = *(PyObject **)(void *)((char *)greenlet + offset);
+    return dict != NULL && PyDict_GET_SIZE(dict) > 0;
+}
+
+static void
+forget(pws_berth *berth)
+{
+    PyObject *result;
+
+    if (!has_left_something(berth->greenlet)) {
+        return;
+    }
+    result = PyObject_CallOneArg(berth->pool->forget, berth->greenlet);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(berth->pool->forget);
+    }
+    Py_XDECREF(result);
+}
+
+/* Until there is a request, or the greenlet is to return. What somebody throws in
+ * meanwhile was meant for a request that has ended. */
+static void
+rest(pws_berth *berth)
+{
+    do {
+        if (pws_greenlet_switch(berth->pool, berth->pool->hub) < 0) {
+            PyErr_Clear();
+        }
+    } while (berth->x == NULL && !berth->ends);
+}
+
+/* There is no server any more that the request could go back to: it was left behind by
+ * the end of that, or this is a child that the app has forked, which must not serve.
+ * Such a child comes back here in the greenlet that has forked, and ends; another one
+ * was in the middle of something that is the parent's business. */
+static void
+stay_for_ever(pws_berth *berth)
+{
+    pws_greenlets *pool = berth->pool;
+
+    if (!pool->is_over && (pool->forker == NULL || pool->forker == berth->greenlet)) {
+        pws_turn_end_child();
+    }
+    berth->x = NULL;
+    for (;;) {
+        rest(berth);
+    }
+}
+
+static void
+append(pws_greenlets *pool, pws_berth *berth)
+{
+    berth->prev = pool->newest;
+    berth->next = NULL;
+    if (pool->newest != NULL) {
+        pool->newest->next = berth;
+    }
+    else {
+        pool->oldest = berth;
+    }
+    pool->newest = berth;
+    pool->in_hand++;
+}
+
+static void
+take_out(pws_greenlets *pool, pws_berth *berth)
+{
+    if (berth->prev != NULL) {
+        berth->prev->next = berth->next;
+    }
+    else {
+        pool->oldest = berth->next;
+    }
+    if (berth->next != NULL) {
+        berth->next->prev = berth->prev;
+    }
+    else {
+        pool->newest = berth->prev;
+    }
+    berth->prev = berth->next = NULL;
+    pool->in_hand--;
+}
+
+static void
+push_free(pws_greenlets *pool, pws_berth *berth)
+{
+    berth->next = pool->free;
+    pool->free = berth;
+    pool->free_count++;
+}
+
+static bool
+is_full(const pws_greenlets *pool)
+{
+    return pool->free == NULL && pool->count >= pool->most;
+}
+
+/* The request of a berth, from the beginning to the end. */
+static void
+serve(pws_berth *berth)
+{
+    pws_greenlets *pool = berth->pool;
+    pws_exchange *x = berth->x;
+    bool was_full;
+
+    pws_berth_begin_time(berth);
+    pws_call_app(berth->lane, x);
+    if (pool->is_over || berth->lane->engine->abandoned) {
+        stay_for_ever(berth);
+    }
+    take_out(pool, berth);
+    pws_berth_end_time(berth);
+    berth->x = NULL;
+    pws_hosted_done(pool->hosted, x);
+    pws_turn_count(berth->lane->config);
+    forget(berth);
+    was_full = is_full(pool);
+    push_free(pool, berth);
+    if (was_full && !pool->hosted->stepping) {
+        pws_hosted_look(pool->hosted);
+    }
+}
+
+static PyObject *
+live(PyObject *capsule, PyObject *Py_UNUSED(unused))
+{
+    pws_berth *berth = PyCapsule_GetPointer(capsule, NULL);
+
+    if (berth == NULL) {
+        return NULL;
+    }
+    while (!berth->ends) {
+        if (berth->x != NULL) {
+            serve(berth);
+        }
+        rest(berth);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef live_method = {"serve_requests", live, METH_NOARGS,
+                                  "What a pooled greenlet of the server runs."};
+
+/* Berths */
+
+/* Let the greenlet of a berth that is free return, and do without. For the hub, or who
+ * has taken its place. */
+static void
+dismiss(pws_berth *berth)
+{
+    if (berth->greenlet == NULL) {
+        return;
+    }
+    berth->ends = true;
+    if (PyObject_SetAttrString(berth->greenlet, "parent", berth->pool->hub) < 0) {
+        PyErr_WriteUnraisable(berth->greenlet); /* to whom it goes back */
+    }
+    if (pws_greenlet_switch(berth->pool, berth->greenlet) < 0) {
+        pws_call_log_exception(berth->lane, "Error at the end of a greenlet");
+    }
+    berth->ends = false;
+    Py_CLEAR(berth->greenlet);
+}
+
+/* Whether nobody else knows the greenlet, which rests. */
+static bool
+is_ours_alone(const pws_berth *berth)
+{
+    Py_ssize_t offset = Py_TYPE(berth->greenlet)->tp_weaklistoffset;
+    PyObject *const *weak =
+        (PyObject *const *)(void *)((char *)berth->greenlet + offset);
+
+    return Py_REFCNT(berth->greenlet) == berth->refs && (offset <= 0 || *weak == NULL);
+}
+
+/* Give the berth a greenlet, and let it run up to its first rest. Returns 0 or -1 with
+ * an exception. */
+static int
+hire(pws_berth *berth)
+{
+    pws_greenlets *pool = berth->pool;
+    PyObject *capsule = PyCapsule_New(berth, NULL, NULL), *run = NULL;
+
+    if (capsule != NULL) {
+        run = PyCFunction_New(&live_method, capsule);
+        Py_DECREF(capsule);
+    }
+    if (run == NULL) {
+        return -1;
+    }
+    berth->greenlet = PyObject_CallOneArg(pool->make, run);
+    Py_DECREF(run);
+    if (berth->greenlet == NULL) {
+        return -1;
+    }
+    if (!PyObject_TypeCheck(berth->greenlet, pool->api.type)) {
+        PyErr_Format(PyExc_TypeError, "make() has returned %R, not a greenlet",
+                     berth->greenlet);
+        Py_CLEAR(berth->greenlet);
+        return -1;
+    }
+    if (pws_greenlet_switch(pool, berth->greenlet) < 0) {
+        Py_CLEAR(berth->greenlet);
+        return -1;
+    }
+    berth->refs = Py_REFCNT(berth->greenlet);
+    return 0;
+}
+
+static void
+free_berth(pws_berth *berth)
+{
+    dismiss(berth);
+    if (berth->lane != NULL) {
+        pws_lane_free(berth->lane);
+    }
+    PyMem_Free(berth);
+}
+
+static pws_berth *
+new_berth(pws_greenlets *pool)
+{
+    pws_berth *berth = PyMem_Calloc(1, sizeof(*berth));
+
+    if (berth == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    berth->pool = pool;
+    berth->hand = -1;
+    berth->lane = pws_lane_new(&pool->hosted->config, pws_greenlet_wait);
+    if (berth->lane == NULL) {
+        PyMem_Free(berth);
+        return NULL;
+    }
+    pws_greenlet_wait_set(berth->lane, berth);
+    Py_INCREF(pool->context); /* not that of whoever the hub has served last */
+    Py_XSETREF(berth->lane->context, pool->context);
+    return berth;
+}
+
+static pws_berth *
+pop_free(pws_greenlets *pool)
+{
+    pws_berth *berth = pool->free;
+
+    pool->free = berth->next;
+    pool->free_count--;
+    if (pool->free_count < pool->free_least) {
+        pool->free_least = pool->free_count;
+    }
+    return berth;
+}
+
+/* A berth for a request, with its greenlet; NULL with an exception. */
+static pws_berth *
+take_berth(pws_greenlets *pool)
+{
+    pws_berth *berth;
+
+    if (pool->free != NULL) {
+        berth = pop_free(pool);
+    }
+    else {
+        berth = new_berth(pool);
+        if (berth == NULL) {
+            return NULL;
+        }
+        pool->count++;
+    }
+    if (berth->greenlet != NULL && !is_ours_alone(berth)) {
+        dismiss(berth);
+    }
+    if (berth->greenlet == NULL && hire(berth) < 0) {
+        push_free(pool, berth);
+        return NULL;
+    }
+    return berth;
+}
+
+/* What a burst has left behind: half of the berths that nobody has needed since. */
+static void
+trim(pws_greenlets *pool)
+{
+    int64_t now_ms = pool->hosted->config.engine->clock.now_ms;
+    uint32_t surplus;
+
+    if (now_ms - pool->trim_ms < TRIM_MS) {
+        return;
+    }
+    surplus = pool->free_least > KEPT_FREE ? (pool->free_least - KEPT_FREE + 1) / 2 : 0;
+    while (surplus-- > 0) {
+        free_berth(pop_free(pool));
+        pool->count--;
+    }
+    pool->trim_ms = now_ms;
+    pool->free_least = pool->free_count;
+    if (pool->free_count > KEPT_FREE && now_ms + TRIM_MS < pool->runner.due_ms) {
+        pool->runner.due_ms = now_ms + TRIM_MS;
+    }
+}
+
+/* The runner */
+
+static int
+run(pws_runner *runner, pws_exchange *x)
+{
+    pws_greenlets *pool = pool_of(runner);
+    pws_berth *berth = take_berth(pool);
+
+    if (berth == NULL) {
+        PyErr_WriteUnraisable(pool->make);
+        (void)pws_exchange_refuse(x, 503);
+        pws_hosted_done(pool->hosted, x);
+        return 0;
+    }
+    berth->x = x;
+    append(pool, berth);
+    return pws_greenlet_switch(pool, berth->greenlet);
+}
+
+static bool
+may_run(const pws_runner *runner)
+{
+    return !is_full((const pws_greenlets *)(const void *)runner);
+}
+
+static int
+go_on(pws_runner *runner, pws_parking *parking)
+{
+    return pws_greenlet_wake_parked(pool_of(runner), parking);
+}
+
+static int
+look_around(pws_runner *runner)
+{
+    pws_greenlets *pool = pool_of(runner);
+
+    if (pool->nap_first != NULL && pws_greenlet_wake_naps(pool) < 0) {
+        return -1;
+    }
+    if (pws_berths_mind(pool) < 0) {
+        return -1;
+    }
+    trim(pool);
+    return 0;
+}
+
+static void
+abandon(pws_runner *runner)
+{
+    pws_greenlets *pool = pool_of(runner);
+
+    if (PyThread_get_thread_ident() == pool->thread) {
+        Py_XSETREF(pool->forker, pool->api.current());
+        PyErr_Clear();
+    }
+}
+
+unsigned
+pws_greenlets_call_off(pws_runner *runner)
+{
+    pws_greenlets *pool = pool_of(runner);
+
+    for (pws_berth *berth = pool->oldest; berth != NULL; berth = berth->next) {
+        PyObject *result;
+
+        if (berth->lane->called_off) {
+            continue;
+        }
+        berth->lane->called_off = true;
+        result = PyObject_CallOneArg(pool->call_off, berth->greenlet);
+        if (result == NULL) {
+            PyErr_WriteUnraisable(pool->call_off);
+        }
+        Py_XDECREF(result);
+    }
+    return pool->in_hand;
+}
+
+static void
+free_pool(pws_greenlets *pool)
+{
+    Py_CLEAR(pool->hub);
+    Py_CLEAR(pool->make);
+    Py_CLEAR(pool->forget);
+    Py_CLEAR(pool->late);
+    Py_CLEAR(pool->overdue);
+    Py_CLEAR(pool->call_off);
+    Py_CLEAR(pool->context);
+    Py_CLEAR(pool->forker);
+    PyMem_Free(pool);
+}
+
+/* Who calls this need not be the hub: the greenlets come back to him. Requests that do
+ * not end by being asked, and go on one day, find all as it was. */
+static void
+end(pws_runner *runner)
+{
+    pws_greenlets *pool = pool_of(runner);
+    PyObject *caller = pool->api.current();
+
+    if (caller != NULL && PyThread_get_thread_ident() == pool->thread) {
+        Py_SETREF(pool->hub, caller);
+        while (pool->free != NULL) {
+            free_berth(pop_free(pool));
+        }
+    }
+    if (pool->in_hand > 0) {
+        pws_log(PWS_LOG_WARNING, "%u requests have not ended in time", pool->in_hand);
+        pool->is_over = pool->hosted->left_behind = true;
+        return;
+    }
+    free_pool(pool);
+}
+
+static int
+read_attribute(PyObject *host, const char *name, PyObject **value)
+{
+    *value = PyObject_GetAttrString(host, name);
+    return *value != NULL ? 0 : -1;
+}
+
+/* Returns 0 or -1 with an exception. */
+static int
+read_host(pws_greenlets *pool, PyObject *host)
+{
+    PyObject *connections = NULL;
+    unsigned long most;
+
+    if (read_attribute(host, "hub", &pool->hub) < 0 ||
+        read_attribute(host, "make", &pool->make) < 0 ||
+        read_attribute(host, "forget", &pool->forget) < 0 ||
+        read_attribute(host, "late", &pool->late) < 0 ||
+        read_attribute(host, "overdue", &pool->overdue) < 0 ||
+        read_attribute(host, "call_off", &pool->call_off) < 0 ||
+        read_attribute(host, "connections", &connections) < 0) {
+        return -1;
+    }
+    most = PyLong_AsUnsignedLong(connections);
+    Py_DECREF(connections);
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    if (!PyObject_TypeCheck(pool->hub, pool->api.type)) {
+        PyErr_Format(PyExc_TypeError, "hub: expected a greenlet, got %R", pool->hub);
+        return -1;
+    }
+    pool->most = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+    return 0;
+}
+
+pws_runner *
+pws_greenlets_runner_new(pws_hosted *h, PyObject *host)
+{
+    pws_greenlets *pool = PyMem_Calloc(1, sizeof(*pool));
+
+    if (pool == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    pool->runner = (pws_runner){.run = run,
+                                .may_run = may_run,
+                                .go_on = go_on,
+                                .look_around = look_around,
+                                .abandon = abandon,
+                                .free = end,
+                                .due_ms = PWS_NEVER};
+    pool->hosted = h;
+    pool->thread = PyThread_get_thread_ident();
+    pool->context = PyContext_CopyCurrent();
+    if (pool->context == NULL || pws_greenlet_api_load(&pool->api) < 0 ||
+        read_host(pool, host) < 0) {
+        free_pool(pool);
+        return NULL;
+    }
+    return &pool->runner;
+}

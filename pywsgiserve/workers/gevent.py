@@ -1,0 +1,51 @@
+"""The class gevent: the engine on gevent's hub, each request in a greenlet."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import event, monkey
+
+from pywsgiserve.workers.greenlets import Host, Loop, Turns, end, take_signals
+
+if TYPE_CHECKING:
+    from pywsgiserve import _core
+    from pywsgiserve.config import Config
+    from pywsgiserve.worker import Life
+
+READ = 1  # As libev has it, and gevent for all its loops.
+
+
+def setup(config: Config) -> None:
+    """Patch the standard library, once; a hub from before a fork begins anew."""
+    monkey.patch_all()
+    gevent.reinit()
+
+
+def serve(engine: _core.Server, app: Any, life: Life) -> None:
+    hub = gevent.get_hub()
+    loop = Loop(hub.loop.run_callback, gevent.sleep, gevent.spawn)
+
+    def throw(who: Any, error: BaseException) -> None:
+        hub.loop.run_callback(who.throw, error)
+
+    ended = event.Event()
+    turns = Turns(engine, ended.set)
+    engine.begin(app, Host(hub, life.worker.cfg.worker_connections, throw))
+    watcher = hub.loop.io(engine.fileno(), READ)
+    # In the child the number of the descriptor may soon be that of any file.
+    os.register_at_fork(after_in_child=watcher.stop)
+    take_signals(life, hub, loop)
+    watcher.start(turns)
+    try:
+        ended.wait()
+    finally:
+        if turns.is_child():
+            os._exit(1)  # It has run out of things to do.
+        watcher.stop()
+        end(engine, loop)
+        watcher.close()
+    if turns.failure is not None:
+        raise turns.failure
