@@ -30,6 +30,7 @@ typedef struct {
     uint32_t in_hand;
     pws_berth *hands[PWS_BOARD_HANDS]; /* whose requests the board shows; NULL: free */
     pws_nap *nap_first, *nap_last;     /* greenlets that go on in the next step */
+    bool entered;     /* the relief watches the request that runs in this step */
     bool is_over;     /* requests that are still in hand were left behind */
     PyObject *forker; /* in a forked child: the greenlet that has made it */
 } pws_greenlets;

@@ -112,6 +112,35 @@ pws_berth_end_time(pws_berth *berth)
     }
 }
 
+/* The relief minds the time of the first hand's request alone; what else keeps the hub
+ * busy is missed by the master, for want of a sign of life. */
+void
+pws_berths_enter(pws_greenlets *pool, const pws_berth *berth)
+{
+    pws_cell *cell = own_cell(pool);
+
+    if (cell != NULL && berth->hand == 0) {
+        pws_cell_begin(cell);
+        pws_relief_enter(&pool->hosted->config.engine->relief, berth->x);
+        pool->entered = true;
+    }
+}
+
+void
+pws_berths_leave(pws_greenlets *pool)
+{
+    pws_cell *cell = own_cell(pool);
+
+    if (!pool->entered) {
+        return;
+    }
+    pool->entered = false;
+    pws_relief_leave(&pool->hosted->config.engine->relief);
+    if (cell != NULL) {
+        pws_cell_end(cell);
+    }
+}
+
 void
 pws_berth_pause_time(pws_berth *berth)
 {
@@ -145,15 +174,16 @@ pws_berth_resume_time(pws_berth *berth)
 
 /* Returns 0 or -1 with an exception. */
 static int
-tell(const pws_berth *berth, const char *what, int64_t now_ms)
+tell(const pws_berth *berth, bool overdue, int64_t now_ms)
 {
     char name[PWS_CALL_NAME_ROOM], text[PWS_CALL_NAME_ROOM + 64];
     PyObject *result;
 
-    PyOS_snprintf(text, sizeof(text), "%s: %s, %.1f s", what,
+    PyOS_snprintf(text, sizeof(text), "%s, %.1f s",
                   pws_call_name_request(&berth->x->request, name),
                   (double)(now_ms - berth->since_ms) / 1000);
-    result = PyObject_CallFunction(berth->pool->late, "Os", berth->greenlet, text);
+    result = PyObject_CallFunction(berth->pool->late, "OOs", berth->greenlet,
+                                   overdue ? Py_True : Py_False, text);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
@@ -169,7 +199,7 @@ end_overdue(pws_berth *berth, int64_t now_ms)
     pws_turn_take_lease(e);
     (void)pws_exchange_answer(berth->x, 504);
     pws_lease_drop(&e->lease);
-    if (tell(berth, "REQUEST TIMEOUT", now_ms) < 0) {
+    if (tell(berth, true, now_ms) < 0) {
         return -1;
     }
     result = PyObject_CallOneArg(berth->pool->overdue, berth->greenlet);
@@ -191,7 +221,7 @@ mind(pws_berth *berth, int64_t now_ms)
     if (config->slow_request_ms > 0 && took_ms >= config->slow_request_ms &&
         !berth->told_slow) {
         berth->told_slow = true;
-        return tell(berth, "SLOW REQUEST", now_ms);
+        return tell(berth, false, now_ms);
     }
     return 0;
 }

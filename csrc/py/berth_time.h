@@ -13,6 +13,11 @@
 void pws_berth_begin_time(pws_berth *berth);
 void pws_berth_end_time(pws_berth *berth);
 
+/* In a step: the request of a berth runs from now on; it has ended, or waits. A hub
+ * that is kept busy by it meanwhile is relieved, and seen by the master. */
+void pws_berths_enter(pws_greenlets *pool, const pws_berth *berth);
+void pws_berths_leave(pws_greenlets *pool);
+
 /* Around a wait for the client; several may overlap. */
 void pws_berth_pause_time(pws_berth *berth);
 void pws_berth_resume_time(pws_berth *berth);

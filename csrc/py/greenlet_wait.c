@@ -77,6 +77,20 @@ current_self(const pws_lane *lane)
     return self;
 }
 
+/* Who has entered the app would not get it back from the relief. */
+static void
+take_lease(pws_greenlets *pool)
+{
+    pws_berths_leave(pool);
+    pws_turn_take_lease(pool->hosted->config.engine);
+}
+
+static void
+drop_lease(pws_greenlets *pool)
+{
+    pws_lease_drop(&pool->hosted->config.engine->lease);
+}
+
 /* Pauses */
 
 static void
@@ -257,9 +271,9 @@ stay_away(pws_greenlets *pool, waiter *w)
         }
         if (!w->resumed) {
             PyErr_Fetch(&type, &value, &traceback);
-            pws_turn_take_lease(pool->hosted->config.engine);
+            take_lease(pool);
             pws_park_cancel(pool->hosted->config.engine, &w->parking);
-            pws_lease_drop(&pool->hosted->config.engine->lease);
+            drop_lease(pool);
             PyErr_Restore(type, value, traceback);
         }
         return -1;
@@ -284,18 +298,21 @@ wait_parked(pws_greenlets *pool, waiter *w)
 static int
 wait_outside(pws_berth *berth, waiter *w)
 {
-    pws_engine *e = berth->lane->engine;
-    bool parked;
+    pws_greenlets *pool = berth->pool;
+    bool was_entered = pool->entered, parked;
     int rc;
 
-    pws_turn_take_lease(e);
-    parked = pws_park(e, &w->parking);
-    pws_lease_drop(&e->lease);
+    take_lease(pool);
+    parked = pws_park(berth->lane->engine, &w->parking);
+    drop_lease(pool);
     if (!parked) {
+        if (was_entered) {
+            pws_berths_enter(pool, berth);
+        }
         return 0;
     }
     pws_berth_pause_time(berth);
-    rc = wait_parked(berth->pool, w);
+    rc = wait_parked(pool, w);
     pws_berth_resume_time(berth);
     return rc;
 }
@@ -342,6 +359,20 @@ pws_greenlet_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
     return rc;
 }
 
+/* Those who wait for the client of the request, as it ends. */
+static void
+rouse(pws_lane *lane)
+{
+    pws_greenlets *pool = berth_of(lane)->pool;
+
+    if (lane->x != NULL && !lane->engine->abandoned) {
+        take_lease(pool);
+        pws_park_cancel_all(lane->engine, lane->x);
+        drop_lease(pool);
+        pws_hosted_look(pool->hosted);
+    }
+}
+
 void
 pws_greenlet_wait_set(pws_lane *lane, pws_berth *berth)
 {
@@ -349,4 +380,5 @@ pws_greenlet_wait_set(pws_lane *lane, pws_berth *berth)
     lane->wait = pws_greenlet_wait;
     lane->self = current_self;
     lane->pause = pause_a_moment;
+    lane->rouse = rouse;
 }

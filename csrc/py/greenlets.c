@@ -137,7 +137,6 @@ serve(pws_berth *berth)
     pws_exchange *x = berth->x;
     bool was_full;
 
-    pws_berth_begin_time(berth);
     pws_call_app(berth->lane, x);
     if (pool->is_over || berth->lane->engine->abandoned) {
         stay_for_ever(berth);
@@ -341,6 +340,7 @@ run(pws_runner *runner, pws_exchange *x)
 {
     pws_greenlets *pool = pool_of(runner);
     pws_berth *berth = take_berth(pool);
+    int rc;
 
     if (berth == NULL) {
         PyErr_WriteUnraisable(pool->make);
@@ -350,7 +350,11 @@ run(pws_runner *runner, pws_exchange *x)
     }
     berth->x = x;
     append(pool, berth);
-    return pws_greenlet_switch(pool, berth->greenlet);
+    pws_berth_begin_time(berth);
+    pws_berths_enter(pool, berth);
+    rc = pws_greenlet_switch(pool, berth->greenlet);
+    pws_berths_leave(pool);
+    return rc;
 }
 
 static bool
@@ -362,7 +366,13 @@ may_run(const pws_runner *runner)
 static int
 go_on(pws_runner *runner, pws_parking *parking)
 {
-    return pws_greenlet_wake_parked(pool_of(runner), parking);
+    pws_greenlets *pool = pool_of(runner);
+    int rc;
+
+    pws_berths_enter(pool, parking->owner);
+    rc = pws_greenlet_wake_parked(pool, parking);
+    pws_berths_leave(pool);
+    return rc;
 }
 
 static int
@@ -441,7 +451,8 @@ end(pws_runner *runner)
         }
     }
     if (pool->in_hand > 0) {
-        pws_log(PWS_LOG_WARNING, "%u requests have not ended in time", pool->in_hand);
+        pws_log(PWS_LOG_WARNING, "Requests that have not ended in time: %u",
+                pool->in_hand);
         pool->is_over = pool->hosted->left_behind = true;
         return;
     }

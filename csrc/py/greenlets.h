@@ -24,9 +24,13 @@
  *   make(run)       a new greenlet that will call run(), whose parent is the hub
  *   forget(g)       the request in the greenlet has ended, and has left something in
  *                   the greenlet's __dict__
- *   late(g, text)   say that the request of this greenlet is late, and where it is
- *   overdue(g)      request_timeout is over: interrupt it, soon and out of the hub
+ *   late(g, overdue, text)
+ *                   say that the request of this greenlet is slow or overdue, and where
+ *                   it is; the text is "GET /path, 1.2 s"
+ *   overdue(g)      request_timeout is over: interrupt it, in a turn of the loop
  *   call_off(g)     the server's time is over: likewise
+ *
+ * None of them may switch to another greenlet, but for forget.
  */
 pws_runner *pws_greenlets_runner_new(pws_hosted *h, PyObject *host);
 

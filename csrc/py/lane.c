@@ -6,7 +6,6 @@
 #include "py/client_socket.h"
 #include "py/environ.h"
 #include "py/input.h"
-#include "py/turn.h"
 
 /* Attach all objects of the lane to it, or detach them. */
 static int
@@ -77,6 +76,12 @@ pause_without_gil(pws_lane *Py_UNUSED(lane))
     return 0;
 }
 
+static void
+wake_poller(pws_lane *lane)
+{
+    pws_engine_wake(lane->engine);
+}
+
 pws_lane *
 pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
 {
@@ -92,6 +97,7 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     lane->wait = wait;
     lane->self = this_thread;
     lane->pause = pause_without_gil;
+    lane->rouse = wake_poller;
     lane->templates = PyMem_Calloc(lane->engine->own_listeners + 1, sizeof(PyObject *));
     if (lane->templates == NULL) {
         PyErr_NoMemory();
@@ -106,20 +112,6 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     return lane;
 }
 
-/* Whoever waits for the client of this request is to come back. */
-static void
-call_off_waits(pws_lane *lane)
-{
-    pws_engine *e = lane->engine;
-
-    pws_engine_wake(e);
-    if (lane->x != NULL && !e->abandoned) {
-        pws_turn_take_lease(e);
-        pws_park_cancel_all(e, lane->x);
-        pws_lease_drop(&e->lease);
-    }
-}
-
 /* Nobody else may be inside an object when its request goes. */
 static void
 see_others_out(pws_lane *lane)
@@ -129,7 +121,7 @@ see_others_out(pws_lane *lane)
     }
     atomic_store(&lane->ending, true);
     do {
-        call_off_waits(lane);
+        lane->rouse(lane);
         if (lane->pause(lane) < 0) {
             PyErr_Clear(); /* who wants to end this request has come too late */
         }

@@ -31,6 +31,9 @@ typedef int (*pws_lane_wait)(pws_lane *lane, unsigned what, int64_t timeout_ms);
  * thread, such as greenlets, have one each. */
 typedef uintptr_t (*pws_lane_self)(const pws_lane *lane);
 
+/* The request ends: make those who wait for its client come back, who then see that. */
+typedef void (*pws_lane_rouse)(pws_lane *lane);
+
 /* Let others go on for a moment. Returns 0, or -1 with an exception set that somebody
  * has thrown in here. */
 typedef int (*pws_lane_pause)(pws_lane *lane);
@@ -77,7 +80,8 @@ struct pws_lane {
     pws_lane_wait wait;
     pws_lane_self self;   /* for threads, unless the executor has another one */
     pws_lane_pause pause; /* likewise */
-    void *owner;          /* for these three */
+    pws_lane_rouse rouse; /* likewise */
+    void *owner;          /* for these four */
     PyObject **templates; /* by the index of a listener */
     unsigned template_count;
     /* Handed to the app. */

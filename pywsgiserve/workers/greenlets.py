@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 Callback = Callable[[greenlet.greenlet], object]
 
-# For requests that are called off at the end of the time to stop in, to end.
-CALLED_OFF_S = 1.0
+# For requests that are called off at the end of the time to stop in, to end: the master
+# kills who is there a second after that time.
+CALLED_OFF_S = 0.5
+
+SLOW = ("WARNING", "SLOW REQUEST")
+OVERDUE = ("CRITICAL", "WORKER REQUEST TIMEOUT")
 
 
 class RequestGreenlet(greenlet.greenlet):
@@ -35,6 +39,10 @@ class RequestGreenlet(greenlet.greenlet):
     What gevent.local and others keep for a greenlet until its end is linked to that; as
     this one does not end, the links are called at the end of the request.
     """
+
+    def throw(self, *error: Any) -> Any:
+        """One that has returned for good has no more to do with it."""
+        return None if self.dead else super().throw(*error)
 
     def rawlink(self, callback: Callback) -> None:
         self.__dict__.setdefault("_links", []).append(callback)
@@ -53,10 +61,11 @@ def forget(who: greenlet.greenlet) -> None:
         callback(who)
 
 
-def tell_late(who: greenlet.greenlet, text: str) -> None:
+def tell_late(who: greenlet.greenlet, overdue: bool, text: str) -> None:
     """A line about the request of a greenlet that waits, and where it does."""
+    level, what = OVERDUE if overdue else SLOW
     stack = "".join(traceback.format_stack(who.gr_frame)).rstrip()
-    logs.line("WARNING", f"{text}\n{stack}")
+    logs.line(level, f"{what} (pid:{os.getpid()}): {text}\n{stack}")
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,8 @@ class Host:
     def forget(self, who: greenlet.greenlet) -> None:
         forget(who)
 
-    def late(self, who: greenlet.greenlet, text: str) -> None:
-        tell_late(who, text)
+    def late(self, who: greenlet.greenlet, overdue: bool, text: str) -> None:
+        tell_late(who, overdue, text)
 
     def overdue(self, who: greenlet.greenlet) -> None:
         """As on the other classes, the app sees SystemExit."""

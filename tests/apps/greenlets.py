@@ -1,0 +1,265 @@
+"""An app for requests in greenlets, of gevent or eventlet: KIND says which."""
+
+import contextvars
+import gc
+import os
+import sys
+import threading
+import time
+import weakref
+
+import greenlet
+
+KIND = "gevent"
+if KIND == "gevent":
+    import gevent
+    from gevent.event import Event
+
+    spawn, kill, native = gevent.spawn, gevent.kill, gevent.get_hub().threadpool.apply
+    Timeout = gevent.Timeout
+else:
+    import eventlet
+    import eventlet.event
+    import eventlet.tpool
+
+    spawn, kill, native = eventlet.spawn, eventlet.kill, eventlet.tpool.execute
+    Timeout = eventlet.Timeout
+
+    class Event(eventlet.event.Event):
+        set = eventlet.event.Event.send
+
+
+TEXT = ("Content-Type", "text/plain")
+local = threading.local()
+variable = contextvars.ContextVar("variable", default="nothing")
+together = {}
+kept = []
+ended = []
+
+
+def sleep(environ):
+    """Patched: other requests run meanwhile."""
+    time.sleep(float(environ["QUERY_STRING"]))
+    yield b"slept"
+
+
+def meet(environ):
+    """Answers when as many requests as the query says are here."""
+    here = together.setdefault(environ["QUERY_STRING"], [])
+    event = Event()
+    here.append(event)
+    if len(here) == int(environ["QUERY_STRING"]):
+        for other in together.pop(environ["QUERY_STRING"]):
+            other.set()
+    event.wait()
+    yield b"met"
+
+
+def reused(environ):
+    """What earlier requests have left here."""
+    found = [
+        getattr(local, "mark", "nothing"),
+        variable.get(),
+        getattr(greenlet.getcurrent(), "mark", "nothing"),
+        repr(sys.exc_info()[0]),
+    ]
+    local.mark = "left"
+    variable.set("left")
+    greenlet.getcurrent().mark = "left"
+    yield " ".join(found).encode()
+
+
+def who(environ):
+    yield str(id(greenlet.getcurrent())).encode()
+
+
+def leave(environ):
+    kept.append(greenlet.getcurrent())
+    yield str(id(kept[-1])).encode()
+
+
+def leave_weakly(environ):
+    kept.append(weakref.ref(greenlet.getcurrent()))
+    yield b"left"
+
+
+def haunt(environ):
+    """What has become of the greenlet of a request that has ended."""
+    late = kept.pop()
+    late = late() if isinstance(late, weakref.ref) else late
+    yield b"dead" if late is None or late.dead else b"it lives"
+
+
+def forgotten_timeout(environ):
+    """It fires when the next requests are there already."""
+    timeout = Timeout(float(environ["QUERY_STRING"]))
+    if KIND == "gevent":
+        timeout.start()
+    kept.append(timeout)
+    yield b"forgotten"
+
+
+def leaves(environ):
+    sys.exit(3)
+
+
+def exits(environ):
+    raise greenlet.GreenletExit
+
+
+def killed(environ):
+    """By another greenlet, while it waits."""
+    spawn(kill, greenlet.getcurrent())
+    time.sleep(60)
+    yield b"survived"
+
+
+def late(environ):
+    """Interrupted by a Timeout of its own, and all the better for it."""
+    try:
+        with Timeout(0.05):
+            time.sleep(60)
+    except Timeout:
+        yield b"in time"
+
+
+def echo(environ):
+    yield environ["wsgi.input"].read()
+
+
+def impatient(environ):
+    """A Timeout while the client is waited for, then the rest of what it sends."""
+    body = environ["wsgi.input"]
+    try:
+        with Timeout(0.05):
+            body.read(1)
+    except Timeout:
+        ended.append("timeout")
+        yield b"patience "
+        yield body.read()
+
+
+def duplex(environ):
+    """Two greenlets of one request: one reads, the other writes."""
+    lines = []
+    body = environ["wsgi.input"]
+    done = Event()
+
+    def read():
+        lines.extend(body)
+        done.set()
+
+    spawn(read)
+    for number in range(3):
+        time.sleep(0)
+        yield b"%d " % number
+    done.wait()
+    yield b"".join(lines)
+
+
+def loose(environ):
+    """A greenlet of the request reads on when that has ended."""
+    body = environ["wsgi.input"]
+
+    def read():
+        try:
+            body.read()
+        except (ValueError, RuntimeError, OSError) as error:
+            ended.append(type(error).__name__)
+
+    spawn(read)
+    time.sleep(0)
+    yield b"ended"
+
+
+def in_thread(environ):
+    """A thread, which has no hub to switch to, reads what is still to come."""
+    yield native(environ["wsgi.input"].read)
+
+
+def big(environ):
+    """More than the client takes at once; the query says how many MiB."""
+    try:
+        for _ in range(int(environ["QUERY_STRING"])):
+            yield bytes(1 << 20)
+    finally:
+        ended.append("big")
+
+
+def events(environ):
+    """Server-sent events, for ever."""
+    try:
+        while True:
+            yield b"data: %d\n\n" % os.getpid()
+            time.sleep(0.2)
+    finally:
+        ended.append("events")
+
+
+def stubborn(environ):
+    """It does not want to end."""
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException as error:
+            ended.append(type(error).__name__)
+    yield b""
+
+
+def alive(environ):
+    """How many greenlets there are that serve requests."""
+    gc.collect()
+    ours = (o for o in gc.get_objects() if type(o).__name__ == "RequestGreenlet")
+    yield str(sum(1 for each in ours if not each.dead)).encode()
+
+
+def count(environ):
+    yield " ".join(ended).encode()
+
+
+def spin(environ):
+    """It lets nobody else run."""
+    while True:
+        pass
+    yield b""
+
+
+def spin_later(environ):
+    time.sleep(0.01)
+    yield from spin(environ)
+
+
+def fork(environ):
+    """The child ends as a child should, or comes back here."""
+    pid = os.fork()
+    if pid == 0:
+        if environ["QUERY_STRING"] == "back":
+            yield b"from the child"
+            return
+        os._exit(7)
+    _, status = os.waitpid(pid, 0)
+    yield str(os.waitstatus_to_exitcode(status)).encode()
+
+
+def patched(environ):
+    yield repr((time.sleep.__module__, threading.local.__module__)).encode()
+
+
+def app(environ, start_response):
+    answer = (
+        globals()[environ["PATH_INFO"][1:]] if environ["PATH_INFO"] != "/" else None
+    )
+    if answer is None:
+        start_response("200 OK", [TEXT])
+        return [str(os.getpid()).encode()]
+    parts = answer(environ)
+    first = next(parts) if answer not in (events, big) else None
+    start_response("200 OK", [TEXT])
+    if first is None:
+        return parts
+    return chain(first, parts)
+
+
+def chain(first, parts):
+    yield first
+    yield from parts

@@ -1,0 +1,379 @@
+"""Requests in greenlets: what gevent and eventlet have in common."""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.client import DEADLINE_S, SANITIZED, eventually
+from tests.process import ROOT, WORKER_CLASS, WORKERS
+
+pytestmark = [
+    pytest.mark.skipif(WORKERS > 0 or bool(WORKER_CLASS), reason="chooses for itself"),
+    pytest.mark.skipif(SANITIZED, reason="ASan does not know stacks that are moved"),
+]
+
+MANY = 1000
+APP = (ROOT / "tests" / "apps" / "greenlets.py").read_text()
+BOTH = ("gevent", "eventlet")
+
+
+@pytest.fixture(params=BOTH)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def site(place, kind):
+    (place / "main.py").write_text(APP.replace('KIND = "gevent"', f"KIND = {kind!r}"))
+    return place
+
+
+@pytest.fixture
+def start(deploy, site, kind):
+    """The server with the app, of the class that is tested."""
+
+    def started(*words, **options):
+        return deploy("-k", kind, *words, **options)
+
+    return started
+
+
+@contextlib.contextmanager
+def clients(server, count, receive_buffer=0):
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(server.connect(receive_buffer=receive_buffer))
+            for _ in range(count)
+        ]
+
+
+def ask(client, target):
+    client.socket.settimeout(3 * DEADLINE_S)
+    client.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+
+def post(client, target, length):
+    client.send(
+        f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    )
+
+
+def test_a_thousand_requests_are_in_the_app_at_a_time(start):
+    with start() as server, clients(server, MANY) as all_of_them:
+        for client in all_of_them:
+            ask(client, f"/meet?{MANY}")
+
+        for client in all_of_them:
+            assert client.response().body == b"met"
+
+
+def test_no_more_than_worker_connections_are_in_the_app(start):
+    """Those beyond wait for their turn, and get it."""
+    with start("--worker-connections", "4") as server:
+        with clients(server, 3) as three, clients(server, 8) as others:
+            for client in three:
+                ask(client, "/sleep?1")
+            for client in others:
+                ask(client, "/meet?2")
+
+            for client in others:
+                assert client.response().body == b"met"
+            for client in three:
+                assert client.response().body == b"slept"
+
+
+def test_a_full_worker_does_not_turn_its_wheels(start):
+    with start("--worker-connections", "2") as server:
+        (worker,) = server.workers()
+        with clients(server, 3) as (one, two, third):
+            ask(one, "/sleep?3")
+            ask(two, "/sleep?3")
+            ask(third, "/who")
+            before = cpu_s(worker)
+            assert one.response().body == b"slept"
+
+            assert cpu_s(worker) - before < 1
+            assert third.response().status == 200
+
+
+def cpu_s(pid):
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_each_request_finds_its_greenlet_as_new(start):
+    with start() as server, server.connect() as client:
+        for _ in range(5):
+            assert client.get("/reused").body == b"nothing nothing nothing None"
+
+
+def test_a_greenlet_is_used_again(start):
+    with start() as server, server.connect() as client:
+        first = client.get("/who").body
+
+        assert [client.get("/who").body for _ in range(5)] == 5 * [first]
+
+
+@pytest.mark.parametrize("how", ["leave", "leave_weakly"])
+def test_a_greenlet_that_somebody_knows_is_not_used_again(start, how):
+    """What is thrown into it was meant for the request that has ended."""
+    with start() as server, server.connect() as client:
+        client.get(f"/{how}")
+        client.get("/who")
+
+        assert client.get("/haunt").body == b"dead"
+
+
+def test_a_timeout_that_was_forgotten_hits_nobody_else(start):
+    with start() as server, server.connect() as client:
+        assert client.get("/forgotten_timeout?0.3").body == b"forgotten"
+
+        assert client.get("/sleep?1").body == b"slept"
+        assert "Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize("how", ["leaves", "exits", "killed"])
+def test_the_end_of_a_greenlet_is_the_end_of_its_request_alone(start, how):
+    with start() as server, server.connect() as other, server.connect() as client:
+        ask(other, "/sleep?1")
+        assert client.get(f"/{how}").status == 500
+
+        assert other.response().body == b"slept"
+        assert other.get("/late").body == b"in time"
+        server.wait_for(f"Error handling request GET /{how}")
+
+
+def test_a_client_that_dribbles_its_body_holds_nobody_up(start):
+    with start("--no-request-buffering") as server:
+        with server.connect() as slow, server.connect() as quick:
+            post(slow, "/echo", 4)
+            for byte in (b"a", b"b", b"c"):
+                slow.send(byte)
+                assert quick.get("/who").status == 200
+            slow.send(b"d")
+
+            assert slow.response().body == b"abcd"
+
+
+def test_a_slow_reader_holds_nobody_up(start):
+    with start("--response-spool-limit", "0") as server:
+        with server.connect(receive_buffer=4096) as slow, server.connect() as quick:
+            ask(slow, "/big?24")
+            slow.head()
+            for _ in range(10):
+                assert quick.get("/who").status == 200
+
+            assert sum(len(slow.chunk()) for _ in range(24)) <= 24 << 20
+
+
+def test_a_reader_that_stands_still_is_cut(start):
+    with start("--response-spool-limit", "0", "--send-timeout", "1") as server:
+        with server.connect(receive_buffer=4096) as slow, server.connect() as quick:
+            ask(slow, "/big?24")
+            slow.head()
+            eventually(lambda: b"big" in quick.get("/count").body, "it is cut")
+
+            assert slow.drop_rest() < 24 << 20
+
+
+def test_an_exception_that_is_thrown_into_a_wait_ends_that(start):
+    """A Timeout of the app while it reads; then it reads on."""
+    with start("--no-request-buffering") as server, server.connect() as client:
+        post(client, "/impatient", 4)
+        assert client.head().status == 200
+        assert client.chunk() == b"patience "
+        client.send(b"body")
+
+        assert client.chunk() == b"body"
+
+
+def test_two_greenlets_share_a_request(start):
+    with start("--no-request-buffering") as server, server.connect() as client:
+        post(client, "/duplex", 8)
+        client.head()
+        assert [client.chunk() for _ in range(3)] == [b"0 ", b"1 ", b"2 "]
+        client.send(b"one\n")
+        client.send(b"two\n")
+
+        assert client.chunk() == b"one\ntwo\n"
+
+
+def test_who_reads_on_after_the_end_is_told(start):
+    with start("--no-request-buffering") as server, server.connect() as other:
+        with server.connect() as client:
+            post(client, "/loose", 4)
+
+            assert client.response().body == b"ended"
+        eventually(lambda: other.get("/count").body == b"ValueError", "an exception")
+
+
+def test_a_thread_may_wait_for_the_body(start):
+    with start("--no-request-buffering") as server:
+        with server.connect() as client, server.connect() as other:
+            post(client, "/in_thread", 4)
+            client.send(b"ab")
+            assert other.get("/who").status == 200
+            client.send(b"cd")
+
+            assert client.response().body == b"abcd"
+
+
+def test_streams_end_with_their_worker(start):
+    """Server-sent events never end by themselves: at a reload they are called off."""
+    with start("--graceful-timeout", "1") as server:
+        (old,) = server.workers()
+        with clients(server, 20) as listeners:
+            for client in listeners:
+                ask(client, "/events")
+            for client in listeners:
+                client.head()
+                assert client.chunk() == b"data: %d\n\n" % old
+            server.process.send_signal(signal.SIGHUP)
+
+            for client in listeners:
+                client.drop_rest()
+        server.wait_for_workers(1, but=[old])
+        assert "Traceback" not in server.stderr
+        assert "Error handling" not in server.stderr
+        assert "(timed out)" not in server.stderr
+
+
+def test_what_does_not_end_is_left_behind(start):
+    with start("--graceful-timeout", "1") as server:
+        (old,) = server.workers()
+        with server.connect() as client:
+            ask(client, "/stubborn")
+            eventually(lambda: server.get("/count").status == 200, "another answer")
+            server.process.send_signal(signal.SIGHUP)
+
+            assert client.closed()
+        server.wait_for_workers(1, but=[old])
+        server.wait_for(r"Requests that have not ended in time: 1$")
+
+
+def test_a_request_that_takes_too_long_is_interrupted_alone(start):
+    with start("--request-timeout", "1", "--access-logfile", "access.log") as server:
+        (worker,) = server.workers()
+        with server.connect() as late, server.connect() as other:
+            ask(late, "/sleep?600")
+            answer = late.response()
+
+            assert answer.status == 504
+            assert answer.says_close
+            assert late.closed()
+            assert int(other.get().body) == worker
+        server.wait_for(
+            rf"\[CRITICAL\] WORKER REQUEST TIMEOUT \(pid:{worker}\): "
+            r"GET /sleep\?600, \d+\.\d s\n(.*\n)*.* in sleep\n"
+        )
+        server.wait_for(r"Error handling request GET /sleep\?600")
+        assert server.workers() == {worker}
+    lines = (server.cwd / "access.log").read_text().splitlines()
+    assert len([line for line in lines if "/sleep" in line]) == 1
+
+
+def test_a_slow_request_is_told_of_once(start):
+    with start("--slow-request-timeout", "1") as server, server.connect() as client:
+        (worker,) = server.workers()
+        ask(client, "/sleep?2")
+
+        assert client.response().body == b"slept"
+        server.wait_for(
+            rf"\[WARNING\] SLOW REQUEST \(pid:{worker}\): GET /sleep\?2, \d+\.\d s\n"
+            r"(.*\n)*.* in sleep\n"
+        )
+        assert server.stderr.count("SLOW REQUEST") == 1
+
+
+@pytest.mark.parametrize("how", ["spin", "spin_later"])
+def test_an_app_that_keeps_the_hub_is_found_and_interrupted(start, how):
+    with start("--timeout", "3") as server:
+        (worker,) = server.workers()
+        with server.connect() as client:
+            ask(client, f"/{how}")
+
+            server.wait_for(rf"WORKER TIMEOUT \(pid:{worker}\)", 3 * DEADLINE_S)
+            server.wait_for(
+                rf"Stacks of process {worker}:\n(.*\n)*.* in spin$", 3 * DEADLINE_S
+            )
+            server.wait_for(f"Error handling request GET /{how}", 3 * DEADLINE_S)
+            assert client.response().status == 500
+        server.wait_for_workers(1, but=[worker])
+        assert server.get().status == 200
+
+
+def test_a_burst_leaves_little_behind(start):
+    """A greenlet and what belongs to it, of each request that was there at a time."""
+    with start() as server:
+        (worker,) = server.workers()
+        with server.connect() as client:
+            client.get("/who")
+        with clients(server, MANY) as all_of_them:
+            for client in all_of_them:
+                ask(client, f"/meet?{MANY}")
+            for client in all_of_them:
+                assert client.response().status == 200
+            full = greenlets(server)
+            assert full >= MANY
+        eventually(lambda: greenlets(server) < 40, "they are let go of")
+        assert server.workers() == {worker}
+
+
+def greenlets(server):
+    return int(server.get("/alive").body)
+
+
+def test_a_child_that_ends_does_no_harm(start):
+    with start() as server, server.connect() as other, server.connect() as client:
+        ask(other, "/sleep?1")
+        assert client.get("/fork").body == b"7"
+
+        assert other.response().body == b"slept"
+        assert client.get("/who").status == 200
+
+
+def test_a_child_that_comes_back_is_ended(start):
+    with start() as server, server.connect() as other, server.connect() as client:
+        ask(other, "/sleep?1")
+        assert client.get("/fork?back").body == b"1"
+
+        assert other.response().body == b"slept"
+        server.wait_for("came back into the server")
+
+
+@pytest.mark.parametrize("words", [(), ("--preload",)])
+@pytest.mark.parametrize("early", [False, True], ids=["", "patched config"])
+def test_the_app_is_imported_into_a_patched_world(start, site, kind, words, early):
+    if early:
+        patch = {
+            "gevent": "from gevent import monkey; monkey.patch_all()",
+            "eventlet": "import eventlet; eventlet.monkey_patch()",
+        }
+        (site / "gunicorn.conf.py").write_text(patch[kind] + "\n")
+    with start(*words, workers=2) as server:
+        first = server.workers()
+        assert kind in server.get("/patched").body.decode()
+        with clients(server, 50) as some:
+            for client in some:
+                ask(client, "/sleep?0.2")
+            for client in some:
+                assert client.response().body == b"slept"
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_workers(len(first), but=first)
+        assert server.get("/late").body == b"in time"
+        assert "MonkeyPatch" not in server.stderr
+        assert "Traceback" not in server.stderr
+
+
+def test_a_stop_waits_for_those_who_sleep(start):
+    with start(killed=True) as server, server.connect() as client:
+        ask(client, "/sleep?1")
+        eventually(lambda: server.get("/count").status == 200, "another answer")
+        server.process.send_signal(signal.SIGTERM)
+
+        assert client.response().body == b"slept"
+        assert client.closed()
+        assert server.wait() == 0
