@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "py/call.h"
-#include "py/turn.h"
 
 static pws_cell *
 own_cell(const pws_greenlets *pool)
@@ -196,7 +195,7 @@ end_overdue(pws_berth *berth, int64_t now_ms)
     PyObject *result;
 
     berth->told_overdue = true;
-    pws_turn_take_lease(e);
+    pws_hosted_take_lease(berth->pool->hosted);
     (void)pws_exchange_answer(berth->x, 504);
     pws_lease_drop(&e->lease);
     if (tell(berth, true, now_ms) < 0) {

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "engine/park.h"
 #include "py/berth_time.h"
-#include "py/turn.h"
 
 /* A greenlet that lets others go on: it is on the pool's list until a step takes it
  * off. */
@@ -82,7 +81,7 @@ static void
 take_lease(pws_greenlets *pool)
 {
     pws_berths_leave(pool);
-    pws_turn_take_lease(pool->hosted->config.engine);
+    pws_hosted_take_lease(pool->hosted);
 }
 
 static void

@@ -180,6 +180,13 @@ conclude(const step *s)
     return pws_engine_show(s->e, h->runner->may_run(h->runner), time_left_ms(s));
 }
 
+void
+pws_hosted_take_lease(pws_hosted *h)
+{
+    pws_relief_leave(&h->config.engine->relief);
+    pws_turn_take_lease(h->config.engine);
+}
+
 static int
 take_step(step *s)
 {
@@ -193,8 +200,7 @@ take_step(step *s)
     if (s->h->done) {
         return 0;
     }
-    pws_relief_leave(&s->e->relief);
-    pws_turn_take_lease(s->e);
+    pws_hosted_take_lease(s->h);
     pws_poller_give_owed_sign(&s->e->poller);
     rc = work(s);
     left = conclude(s);
@@ -242,7 +248,7 @@ pws_hosted_done(pws_hosted *h, pws_exchange *x)
     if (!h->stepping) {
         step s = {.h = h, .e = e};
 
-        pws_turn_take_lease(e);
+        pws_hosted_take_lease(h);
         pws_engine_take_back(e);
         (void)conclude(&s);
         pws_lease_drop(&e->lease);

@@ -229,6 +229,15 @@ def spin_later(environ):
     yield from spin(environ)
 
 
+def labour(environ):
+    """It keeps the hub for a while, in a turn of its own, then needs its client."""
+    time.sleep(0.01)
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        pass
+    yield environ["wsgi.input"].read()
+
+
 def fork(environ):
     """The child ends as a child should, or comes back here."""
     pid = os.fork()

@@ -305,6 +305,22 @@ def test_an_app_that_keeps_the_hub_is_found_and_interrupted(start, how):
         assert server.get().status == 200
 
 
+def test_who_has_kept_the_hub_gets_the_engine_back(start):
+    """Somebody else has looked after that meanwhile."""
+    with start("--no-request-buffering") as server:
+        with server.connect() as client, server.connect() as other:
+            post(client, "/labour", 4)
+            ask(other, "/who")
+            assert other.response().status == 200
+            client.send(b"body")
+
+            assert client.response().body == b"body"
+            ask(client, "/labour")
+            ask(other, "/who")
+            assert other.response().status == 200
+            assert client.response().body == b""
+
+
 def test_a_burst_leaves_little_behind(start):
     """A greenlet and what belongs to it, of each request that was there at a time."""
     with start() as server:
