@@ -33,7 +33,7 @@ SLOW = ("WARNING", "SLOW REQUEST")
 OVERDUE = ("CRITICAL", "WORKER REQUEST TIMEOUT")
 
 
-class RequestGreenlet(greenlet.greenlet):
+class RequestGreenlet(greenlet.greenlet):  # type: ignore[misc]  # It has no types.
     """One that serves request after request, and looks new to each of them.
 
     What gevent.local and others keep for a greenlet until its end is linked to that; as
