@@ -27,8 +27,8 @@ def app(environ, start_response):
 def test_its_state_is_said_once_a_worker(deploy, place):
     (place / "main.py").write_text(APP.replace('"gevent"', '"eventlet"', 1))
     with deploy("-k", "eventlet", workers=2) as server:
+        server.wait_for(r"maintenance mode(.*\n)*.*maintenance mode")
         assert server.get("/who").status == 200
-        assert server.stderr.count("eventlet itself is in maintenance mode") == 2
         assert "DeprecationWarning" not in server.stderr
 
 

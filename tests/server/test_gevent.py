@@ -26,7 +26,6 @@ THERE = {
     "HUP": 5,
     "HUP, slow app": 1,
     "max_requests": 3,
-    "TERM": 1,
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import uwsgi_client as uwsgi
 from tests.client import DEADLINE_S, SANITIZED, eventually
 from tests.process import ROOT, WORKER_CLASS, WORKERS
 
@@ -393,3 +394,15 @@ def test_a_stop_waits_for_those_who_sleep(start):
         assert client.response().body == b"slept"
         assert client.closed()
         assert server.wait() == 0
+
+
+def test_uwsgi_is_spoken_too(deploy, site, kind, short_path):
+    socket = f"unix:{short_path}/socket"
+    with deploy("-k", kind, "--uwsgi-socket", socket) as server:
+        with clients(server, 3) as others, server.connect(socket) as client:
+            for other in others:
+                ask(other, "/sleep?1")
+            client.send(uwsgi.request("/late"))
+
+            assert client.response().body == b"in time"
+            assert [other.response().body for other in others] == 3 * [b"slept"]

@@ -10,7 +10,7 @@ import pytest
 import pywsgiserve
 from tests import uwsgi_client as uwsgi
 from tests.client import DEADLINE_S, Truncated
-from tests.process import TIMEOUT, WORKERS, Pipe
+from tests.process import TIMEOUT, WORKER_CLASS, WORKERS, Pipe
 from tests.server.test_preload import molds, those_at_work
 
 pytestmark = pytest.mark.skipif(WORKERS > 0, reason="chooses its workers itself")
@@ -153,6 +153,8 @@ def read_all(client):
 def test_a_request_that_takes_too_long_is_a_504_and_a_new_worker(
     deploy, site, workers, words
 ):
+    if WORKER_CLASS in ("gevent", "eventlet"):
+        pytest.skip("its greenlet alone is interrupted: test_greenlets.py")
     given = ("--request-timeout", "1", "--access-logfile", "access.log", *words)
     with deploy(*given, workers=workers) as server:
         first = those_at_work(server)
