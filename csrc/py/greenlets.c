@@ -141,6 +141,7 @@ serve(pws_berth *berth)
     if (pool->is_over || berth->lane->engine->abandoned) {
         stay_for_ever(berth);
     }
+    pws_berths_leave(pool); /* from now on the relief must not look at the exchange */
     take_out(pool, berth);
     pws_berth_end_time(berth);
     berth->x = NULL;
@@ -233,7 +234,9 @@ hire(pws_berth *berth)
         return -1;
     }
     if (pws_greenlet_switch(pool, berth->greenlet) < 0) {
+        berth->ends = true; /* should it have begun */
         Py_CLEAR(berth->greenlet);
+        berth->ends = false;
         return -1;
     }
     berth->refs = Py_REFCNT(berth->greenlet);

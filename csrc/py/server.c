@@ -143,7 +143,7 @@ begin(PyObject *object, PyObject *args)
         pws_accept_leave(&self->engine);
     }
     self->hosted = (pws_hosted){.config = lane_config(self, app)};
-    self->in_greenlets = host != NULL;
+    self->in_greenlets = self->hosted.config.multithread = host != NULL;
     runner = host != NULL ? pws_greenlets_runner_new(&self->hosted, host)
                           : pws_inline_runner_new(&self->hosted.config);
     if (runner == NULL) {

@@ -251,7 +251,8 @@ def fork(environ):
 
 
 def patched(environ):
-    yield repr((time.sleep.__module__, threading.local.__module__)).encode()
+    modules = (time.sleep.__module__, threading.local.__module__)
+    yield repr((*modules, environ["wsgi.multithread"])).encode()
 
 
 def app(environ, start_response):

@@ -372,7 +372,9 @@ def test_the_app_is_imported_into_a_patched_world(start, site, kind, words, earl
         (site / "gunicorn.conf.py").write_text(patch[kind] + "\n")
     with start(*words, workers=2) as server:
         first = server.workers()
-        assert kind in server.get("/patched").body.decode()
+        patched = server.get("/patched").body.decode()
+        assert kind in patched
+        assert patched.endswith(" True)")  # As Gunicorn's wsgi.multithread.
         with clients(server, 50) as some:
             for client in some:
                 ask(client, "/sleep?0.2")
