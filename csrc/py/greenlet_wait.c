@@ -25,7 +25,7 @@ typedef struct {
 static pws_berth *
 berth_of(const pws_lane *lane)
 {
-    return lane->owner;
+    return lane->executor;
 }
 
 int
@@ -375,7 +375,7 @@ rouse(pws_lane *lane)
 void
 pws_greenlet_wait_set(pws_lane *lane, pws_berth *berth)
 {
-    lane->owner = berth;
+    lane->executor = berth;
     lane->wait = pws_greenlet_wait;
     lane->self = current_self;
     lane->pause = pause_a_moment;

@@ -81,7 +81,7 @@ struct pws_lane {
     pws_lane_self self;   /* for threads, unless the executor has another one */
     pws_lane_pause pause; /* likewise */
     pws_lane_rouse rouse; /* likewise */
-    void *owner;          /* for these four */
+    void *executor;       /* what the lane is to who made it; for these four */
     PyObject **templates; /* by the index of a listener */
     unsigned template_count;
     /* Handed to the app. */
