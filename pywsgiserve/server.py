@@ -83,7 +83,6 @@ class NativeConfig:
     worker_slots: int
     multiprocess: bool
     max_requests: int
-    threads: int
     hosted: bool
     before_request: BeforeRequest | None
     after_request: AfterRequest | None
@@ -200,7 +199,6 @@ def native(
         worker_slots=config.workers,
         multiprocess=config.workers > 1,
         max_requests=0 if worker is None else worker.counted_requests,
-        threads=workers.threads(config),
         hosted=workers.find(config).hosted,
         before_request=None if worker is None else before_request(worker),
         after_request=None if worker is None else after_request(worker),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pywsgiserve.workers.base import Worker
     from pywsgiserve.workers.host import Host
 
-__all__ = ["Kind", "Worker", "find", "idle_settings", "is_installed", "threads"]
+__all__ = ["Kind", "Worker", "find", "idle_settings", "is_installed"]
 
 # Classes that are still to come, and have no module that would tell.
 UNFINISHED = ("gthread",)
@@ -151,11 +151,6 @@ def foreign(config: Config, name: str | type) -> Kind:
             f"wanted by {shown!r}"
         )
     return Kind(shown, foreign=name)
-
-
-def threads(config: Config) -> int:
-    """How many of a worker run the app."""
-    return config.threads if chosen(config) in THREADED else 1
 
 
 def idle_settings(config: Config) -> list[str]:
