@@ -18,6 +18,8 @@ clear_hand(pws_hand *hand)
     atomic_store_explicit(&hand->overdue, 0, RELAXED);
     atomic_store_explicit(&hand->aborted, 0, RELAXED);
     atomic_store_explicit(&hand->given_up, 0, RELAXED);
+    atomic_store_explicit(&hand->heeded_slow, 0, RELAXED);
+    atomic_store_explicit(&hand->heeded_overdue, 0, RELAXED);
     atomic_store_explicit(&hand->len, 0, RELAXED);
 }
 
@@ -135,6 +137,12 @@ pws_cell_count(pws_cell *cell)
 
     atomic_store_explicit(&cell->requests, n, RELAXED); /* there is one writer */
     return n;
+}
+
+uint64_t
+pws_cell_count_shared(pws_cell *cell)
+{
+    return atomic_fetch_add_explicit(&cell->requests, 1, RELAXED) + 1;
 }
 
 int64_t

@@ -20,8 +20,8 @@
 #define PWS_BOARD_CELLS (2 * (PWS_WORKERS_MAX + 1))
 
 /* Requests that a worker can show, one a thread of execution; the first is the one of
- * the thread that runs apps inline. */
-#define PWS_BOARD_HANDS 8
+ * the thread that runs apps inline. Memory that nobody touches costs nothing. */
+#define PWS_BOARD_HANDS 128
 
 /* What is shown of a request: "GET /path", cut to so many bytes. */
 #define PWS_HAND_WORDS 15
@@ -42,10 +42,12 @@ typedef struct {
                                  are the milliseconds that the app has spent */
     _Atomic uint64_t slow;    /* number of the one that passed slow_request_timeout */
     _Atomic uint64_t overdue; /* number of the one that passed request_timeout */
-    _Atomic uint64_t aborted; /* by the master: number of the one it interrupts */
-    _Atomic uint64_t given_up; /* by the master: number of the one its relief answers
-                                  for; PWS_HAND_ANY: whichever it is */
-    _Atomic uint32_t len;      /* of the text */
+    /* By the master, numbers too: */
+    _Atomic uint64_t aborted;  /* it interrupts that one */
+    _Atomic uint64_t given_up; /* the relief answers for that one; PWS_HAND_ANY: for
+                                  whichever it is */
+    _Atomic uint64_t heeded_slow, heeded_overdue; /* it has seen those */
+    _Atomic uint32_t len;                         /* of the text */
     _Atomic uint64_t text[PWS_HAND_WORDS];
 } pws_hand;
 
@@ -112,8 +114,10 @@ void pws_cell_ready(pws_cell *cell);
 void pws_cell_begin(pws_cell *cell);
 void pws_cell_end(pws_cell *cell);
 
-/* A request is done. Returns how many there were. */
+/* A request is done. Returns how many there were. The second is for workers in which
+ * several threads say so. */
 uint64_t pws_cell_count(pws_cell *cell);
+uint64_t pws_cell_count_shared(pws_cell *cell);
 
 /* How long the worker has been busy; 0 when it is not. */
 int64_t pws_cell_busy_ms(const pws_cell *cell, int64_t now_ms);

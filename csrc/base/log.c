@@ -182,6 +182,7 @@ report_left_out(pws_log_kind kind)
         [PWS_LOG_STORAGE] = {PWS_LOG_ERROR, "Cannot store a request body"},
         [PWS_LOG_LENGTH] = {PWS_LOG_ERROR, "The app's Content-Length"},
         [PWS_LOG_RESOURCES] = {PWS_LOG_ERROR, "Out of descriptors"},
+        [PWS_LOG_QUEUED] = {PWS_LOG_WARNING, "Request queued for too long"},
         [PWS_LOG_UNLOGGED] = {PWS_LOG_ERROR, "Access log"},
     };
     unsigned long count = atomic_exchange(&limits[kind].left_out, 0);

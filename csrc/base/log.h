@@ -29,6 +29,7 @@ typedef enum {
     PWS_LOG_STORAGE,   /* a request body that cannot be stored */
     PWS_LOG_LENGTH,    /* a response unlike its Content-Length */
     PWS_LOG_RESOURCES, /* descriptors that are not to be had */
+    PWS_LOG_QUEUED,    /* a request that has waited for too long */
     PWS_LOG_UNLOGGED,  /* lines of the access log that could not be written */
     PWS_LOG_KINDS,
 } pws_log_kind;

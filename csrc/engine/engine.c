@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "engine/accept.h"
 #include "engine/engine_queue.h"
+#include "engine/give_up.h"
 #include "engine/lent.h"
 
 /* All spool files of an engine, all responses in memory, and all bodies in memory, in
@@ -204,12 +205,21 @@ has_chores(const pws_engine *e)
            atomic_load_explicit(&e->handed_back, memory_order_relaxed) != NULL;
 }
 
+static int
+sooner(int a_ms, int b_ms)
+{
+    return b_ms < 0 || (a_ms >= 0 && a_ms < b_ms) ? a_ms : b_ms;
+}
+
 /* Milliseconds until something is due; -1: never. */
 static int
 next_due_ms(const pws_engine *e)
 {
     int wait_ms = pws_timers_wait_ms(&e->timers, e->clock.now_ms);
 
+    if (e->queue_first != NULL && e->config->queue_timeout_ms > 0) {
+        wait_ms = sooner(PWS_TICK_MS, wait_ms);
+    }
     if (e->accept_again_ms != PWS_NEVER && !e->suspended) {
         int64_t pause_ms = e->accept_again_ms - e->clock.now_ms;
 
@@ -219,12 +229,6 @@ next_due_ms(const pws_engine *e)
         }
     }
     return wait_ms;
-}
-
-static int
-sooner(int a_ms, int b_ms)
-{
-    return b_ms < 0 || (a_ms >= 0 && a_ms < b_ms) ? a_ms : b_ms;
 }
 
 /* Lines of the access log do not wait for more than a second, nor for the next event;
@@ -254,6 +258,22 @@ send_last(pws_engine *e)
 /* The budget of a turn in which no app can be called: all requests are queued. */
 #define NO_APP UINT32_MAX
 
+/* Who polls because no app can be called keeps the lease: see relief.h. */
+static int
+wait_for_events(pws_engine *e, uint32_t budget, int timeout_ms)
+{
+    int n;
+
+    if (!e->lends_waits || timeout_ms == 0 || budget == NO_APP) {
+        return pws_poller_wait(&e->poller, timeout_ms);
+    }
+    e->waiting = true;
+    e->waits_until_ms = timeout_ms < 0 ? PWS_NEVER : e->clock.now_ms + timeout_ms;
+    n = pws_poller_wait_lent(&e->poller, timeout_ms, &e->lease);
+    e->waiting = false;
+    return n;
+}
+
 /* A new batch, waited for when there is nothing else to do. */
 static int
 fetch_batch(pws_engine *e, uint32_t budget, int timeout_ms)
@@ -274,7 +294,7 @@ fetch_batch(pws_engine *e, uint32_t budget, int timeout_ms)
         }
     }
     timeout_ms = tick_logs(e, timeout_ms);
-    if (pws_poller_wait(&e->poller, timeout_ms) < 0) {
+    if (wait_for_events(e, budget, timeout_ms) < 0) {
         return -1;
     }
     update_clock(e);
@@ -299,6 +319,9 @@ begin_turn(pws_engine *e)
 {
     update_clock(e);
     take_hand_backs(e);
+    if (e->queue_first != NULL && e->config->queue_timeout_ms > 0) {
+        pws_give_up_late(e);
+    }
     pws_accept_again(e);
 }
 
@@ -342,6 +365,21 @@ pws_engine_relieve(pws_engine *e, int timeout_ms)
     return 0;
 }
 
+void
+pws_engine_tidy(pws_engine *e)
+{
+    int due_ms;
+
+    begin_turn(e);
+    resume_ready(e);
+    due_ms = next_due_ms(e);
+    if (e->waiting && (has_chores(e) ||
+                       (due_ms >= 0 && e->clock.now_ms + due_ms < e->waits_until_ms))) {
+        e->waits_until_ms = 0; /* once is enough */
+        pws_poller_wake(&e->poller);
+    }
+}
+
 /* Those who hand requests back work with the clock of the turn; here is none. */
 void
 pws_engine_take_back(pws_engine *e)
@@ -357,6 +395,7 @@ pws_engine_show(pws_engine *e, bool may_run, int left_ms)
         has_chores(e) || e->park.resumed != NULL || (may_run && e->queue_first != NULL);
     int due_ms = tick_logs(e, sooner(left_ms, next_due_ms(e)));
 
+    due_ms = sooner(pws_park_wait_ms(e), due_ms);
     /* Without a timer it is asked all the time: better than never. */
     if (pws_poller_arm(&e->poller, e->clock.now_ms, due_ms) < 0 || work) {
         pws_poller_wake(&e->poller);

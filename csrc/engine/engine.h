@@ -31,6 +31,7 @@ typedef struct {
     int64_t send_timeout_ms;    /* between two pieces of a response */
     int64_t keepalive_ms;       /* between two requests; 0: one request a connection */
     int64_t request_timeout_ms; /* for the app, and one request */
+    int64_t queue_timeout_ms;   /* for a request to wait for an executor */
     int64_t slow_request_ms;    /* after which such a request is told of */
     bool request_buffering;
     uint64_t body_buffer_size;
@@ -80,6 +81,9 @@ struct pws_engine {
     bool drained;           /* no new connections: the listeners are closed */
     bool elsewhere;         /* connections are somebody else's: see pws_accept_leave */
     bool suspended;         /* none for now, because the app is stuck */
+    bool lends_waits;       /* who waits in the poller gives up the lease: see crew.h */
+    bool waiting;           /* somebody does so now */
+    int64_t waits_until_ms; /* for how long at most; PWS_NEVER */
     bool accept_failing;    /* the last accept failed: it is in the log */
     pws_said private_said, *said; /* in the log: by this one, or by all of a server */
     int64_t evict_said_ms;        /* when an eviction was last in the log */
@@ -88,6 +92,7 @@ struct pws_engine {
     int at;                       /* next event of the poller's batch */
     pws_exchange *queue_first, *queue_last;
     uint32_t queued;
+    int64_t queue_look_ms; /* when those that wait for too long are looked for again */
     _Atomic(pws_exchange *) handed_back;
     pws_conn *ready_first, *ready_last;
     pws_conn *dead;
@@ -128,6 +133,11 @@ int pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms);
  * their clients: requests that are complete are queued, and do not end the wait, nor
  * does a hosted engine's descriptor tell of them. Returns 0 or -1 with errno. */
 int pws_engine_relieve(pws_engine *e, int timeout_ms);
+
+/* While another thread waits in the poller and has lent us the lease: take what was
+ * handed back and do what is left to do, which may queue requests. The waiting thread
+ * is woken if it has to know. */
+void pws_engine_tidy(pws_engine *e);
 
 /* Hosted: before control goes back to the loop that watches the set's descriptor, make
  * that tell what the kernel does not know: work of the engine's own; requests that are
@@ -193,6 +203,14 @@ pws_engine_is_drained(const pws_engine *e)
 {
     return e->drained && !e->elsewhere && e->unclosed == 0 && pws_engine_open(e) == 0 &&
            e->queue_first == NULL;
+}
+
+/* Whether there are any of those: */
+static inline bool
+pws_engine_has_released(const pws_engine *e)
+{
+    return atomic_load_explicit(&e->outputs.released.first, memory_order_relaxed) !=
+           NULL;
 }
 
 /* Segments whose objects can be let go of: see output.h. */

@@ -44,6 +44,7 @@ pws_engine_queue(pws_engine *e, pws_exchange *x, bool front)
 {
     e->requests++;
     e->queued++;
+    x->queued_ms = e->clock.now_ms;
     x->next = front ? e->queue_first : NULL;
     if (e->queue_first == NULL) {
         e->queue_first = e->queue_last = x;
@@ -58,6 +59,27 @@ pws_engine_queue(pws_engine *e, pws_exchange *x, bool front)
     if (e->queued > ROOMY_QUEUE && x->body.store != PWS_STORE_STREAM) {
         pws_intake_shrink(x);
     }
+}
+
+pws_exchange *
+pws_engine_unqueue_old(pws_engine *e, int64_t since_ms)
+{
+    pws_exchange *before = NULL, *x = e->queue_first;
+
+    while (x != NULL && x->queued_ms > since_ms) {
+        before = x;
+        x = x->next;
+    }
+    if (x == NULL || before == NULL) {
+        return x != NULL ? pws_engine_unqueue(e) : NULL;
+    }
+    before->next = x->next;
+    if (e->queue_last == x) {
+        e->queue_last = before;
+    }
+    e->queued--;
+    x->next = NULL;
+    return x;
 }
 
 void

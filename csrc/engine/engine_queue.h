@@ -33,6 +33,10 @@ pws_engine_unqueue(pws_engine *e)
     return x;
 }
 
+/* Take the first one out that was queued at `since_ms` or before; NULL: there is none.
+ */
+pws_exchange *pws_engine_unqueue_old(pws_engine *e, int64_t since_ms);
+
 /* Visit the connection again before the next wait. */
 void pws_engine_make_ready(pws_engine *e, pws_conn *c);
 

@@ -59,6 +59,7 @@ struct pws_exchange {
     uint64_t sent;        /* bytes of all responses sent through this exchange */
     uint64_t sent_before; /* of these, when the connection began to wait in SENDING */
     pws_parking *parked;  /* its executor, waiting for the client: see park.h */
+    int64_t queued_ms;    /* when it was queued */
     int64_t held_ms;   /* for which other requests have waited for this one's client */
     uint32_t answered; /* responses in the output since it was last empty */
     int status;

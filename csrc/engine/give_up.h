@@ -12,8 +12,15 @@
 /* Once: connections without a request go soon. A drain was announced before. */
 void pws_give_up_begin(pws_engine *e);
 
+/* Answer for the apps that have not answered yet. */
+void pws_give_up_hands(pws_engine *e);
+
 /* Answer what is queued. */
 void pws_give_up_queue(pws_engine *e);
+
+/* For the engine, whoever polls: answer those that have been queued for longer than
+ * queue_timeout in the same way. */
+void pws_give_up_late(pws_engine *e);
 
 /* Whether nobody waits any more but the clients of requests that apps have in hand, and
  * whom nothing can be sent any more. */

@@ -35,6 +35,13 @@ pws_hold_forbid(pws_hold *hold)
 }
 
 void
+pws_hold_allow_crew(pws_hold *hold, pws_relief *relief)
+{
+    pws_hold_allow(hold, relief);
+    hold->crowded = true;
+}
+
+void
 pws_hold_begin_batch(pws_hold *hold)
 {
     if (hold->quick_ns > 0) {
@@ -73,7 +80,9 @@ pws_hold_end_request(pws_engine *e)
         return;
     }
     now_ns = pws_clock_ns();
-    hold->mean_ns += (now_ns - hold->turn_ns - hold->mean_ns) / MEAN_OF;
+    if (!hold->crowded) {
+        pws_hold_note(hold, now_ns - hold->turn_ns);
+    }
     hold->turn_ns = now_ns;
     if (hold->mean_ns >= hold->quick_ns || hold->count >= PWS_HOLD_MAX ||
         now_ns - hold->since_ns >= hold->wait_ns) {
@@ -131,7 +140,10 @@ pws_hold_send_late(pws_engine *e)
 void
 pws_hold_lend(pws_hold *hold, pws_exchange *x)
 {
-    if (hold->relief != NULL) {
+    if (hold->crowded) {
+        (void)pws_exchange_flush(x);
+    }
+    else if (hold->relief != NULL) {
         atomic_store(&hold->lent, x);
         pws_relief_arm(hold->relief);
     }
@@ -140,7 +152,8 @@ pws_hold_lend(pws_hold *hold, pws_exchange *x)
 void
 pws_hold_reclaim(pws_hold *hold)
 {
-    if (hold->relief == NULL || atomic_exchange(&hold->lent, NULL) != NULL) {
+    if (hold->relief == NULL || hold->crowded ||
+        atomic_exchange(&hold->lent, NULL) != NULL) {
         return;
     }
     while (atomic_load(&hold->sending)) {

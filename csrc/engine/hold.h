@@ -10,8 +10,8 @@
  * process die in the next app call. Should that call be slow all of a sudden, the
  * relief (relief.h) sends what is held; without one, nothing is held at all. The same
  * goes for a response that is whole while the app still closes it: it is lent
- * meanwhile. Held connections belong to the engine, and all calls want its lease, but
- * those around the lending. */
+ * meanwhile (or, where several executors run apps, sent before that). Held connections
+ * belong to the engine, and all calls want its lease, but those around the lending. */
 #ifndef PWS_ENGINE_HOLD_H
 #define PWS_ENGINE_HOLD_H
 
@@ -34,6 +34,7 @@ typedef struct {
     int64_t since_ns; /* since when the first response is held */
     _Atomic uint32_t count;
     pws_conn *first, *last;
+    bool crowded; /* several executors: nothing is lent, and they measure themselves */
     _Atomic(pws_exchange *) lent;
     _Atomic bool sending; /* the relief is at what was lent */
     pws_relief *relief;
@@ -47,6 +48,9 @@ void pws_hold_allow(pws_hold *hold, pws_relief *relief);
 /* Let no response wait for anything, not even for that to the next request of its
  * client: for an executor that does not know how long its apps take. */
 void pws_hold_forbid(pws_hold *hold);
+
+/* The same for a crew of threads (crew.h), which tells how long its apps take. */
+void pws_hold_allow_crew(pws_hold *hold, pws_relief *relief);
 
 /* Whether a response may wait for the next request of the same client, which is there:
  * not where apps are known to be slow. */

@@ -77,7 +77,7 @@ take_out(pws_engine *e, pws_parking *p)
     pws_parking **place = &p->x->parked;
 
     charge(e, p->x);
-    while (*place != p) {
+    while (*place != NULL && *place != p) {
         place = &(*place)->of_same;
     }
     *place = p->of_same;

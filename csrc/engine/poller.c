@@ -180,12 +180,10 @@ meaning(uint32_t events)
     return what;
 }
 
-int
-pws_poller_wait(pws_poller *poller, int timeout_ms)
+/* What epoll_wait has returned, with errno. */
+static int
+take_in(pws_poller *poller, const struct epoll_event *raw, int n)
 {
-    struct epoll_event raw[PWS_BATCH];
-    int n = epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms);
-
     poller->count = 0;
     poller->woken = n < 0;
     if (n < 0) {
@@ -198,6 +196,28 @@ pws_poller_wait(pws_poller *poller, int timeout_ms)
         }
     }
     return poller->count;
+}
+
+int
+pws_poller_wait(pws_poller *poller, int timeout_ms)
+{
+    struct epoll_event raw[PWS_BATCH];
+
+    return take_in(poller, raw, epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms));
+}
+
+int
+pws_poller_wait_lent(pws_poller *poller, int timeout_ms, pws_lease *lease)
+{
+    struct epoll_event raw[PWS_BATCH];
+    int n, error;
+
+    pws_lease_drop(lease);
+    n = epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms);
+    error = errno;
+    pws_lease_take(lease);
+    errno = error;
+    return take_in(poller, raw, n);
 }
 
 void

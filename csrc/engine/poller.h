@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/passing.h"
+#include "engine/lease.h"
 
 enum {
     PWS_READABLE = 1,
@@ -84,6 +85,10 @@ void pws_poller_give_owed_sign(pws_poller *poller);
 /* Wait up to `timeout_ms` (-1: for ever) and fill `events`. Returns their number; 0
  * after a time-out, a wake or a signal; -1 with errno. */
 int pws_poller_wait(pws_poller *poller, int timeout_ms);
+
+/* The same, with the lease given up while it waits: others may have it meanwhile, but
+ * must not wait here. */
+int pws_poller_wait_lent(pws_poller *poller, int timeout_ms, pws_lease *lease);
 
 /* End the wait that is going on, or the next. From any thread and from signal handlers.
  */

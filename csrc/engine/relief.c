@@ -12,12 +12,17 @@
 
 #include "base/clock.h"
 #include "engine/accept.h"
+#include "engine/crew.h"
 #include "engine/engine.h"
-#include "engine/give_up.h"
+#include "engine/letters.h"
+#include "engine/mind.h"
 
 #define MS_IN_NS (1000 * 1000)
 #define LOOK_EVERY_NS (1 * MS_IN_NS)
 #define WATCH_EVERY_NS (100 * MS_IN_NS)
+
+/* A crew is without a leader for twice that time at most. */
+#define LOOK_AT_CREW_EVERY_NS (250 * 1000)
 
 /* An app call that lasts so long is relieved. */
 #define STUCK_MS 100
@@ -27,7 +32,12 @@
 
 /* Looks, or watches, without finding anything after which it does less. */
 #define LOOKS_IN_VAIN 100
+#define LOOKS_AT_CREW_IN_VAIN 20
 #define WATCHES_IN_VAIN 10
+
+/* How often the time of all calls of a crew is looked at; the same while we poll. */
+#define MIND_EVERY_MS 50
+#define WATCH_CREW_MS 100
 
 /* Hosted. The same as sleep_while; who rests looks at what the loop is shown. */
 static void
@@ -92,10 +102,12 @@ pws_relief_wake(pws_relief *relief, uint32_t to)
     }
 }
 
-static bool
-is_inside(uint32_t turn)
+/* What changes when requests come or go. */
+static uint32_t
+progress(const pws_relief *relief)
 {
-    return turn % 2 != 0;
+    return relief->crew != NULL ? atomic_load(&relief->crew->moves)
+                                : atomic_load(&relief->own.turn);
 }
 
 /* Do less. What somebody has left or begun meanwhile is seen here, or he sees that we
@@ -109,7 +121,7 @@ do_less(pws_relief *relief, uint32_t from, uint32_t to)
     if (pws_hold_any(&relief->engine->hold)) {
         pws_relief_wake(relief, PWS_RELIEF_LOOKS);
     }
-    else if (atomic_load(&relief->turn) != relief->seen) {
+    else if (progress(relief) != relief->seen) {
         pws_relief_wake(relief, PWS_RELIEF_WATCHES);
     }
 }
@@ -129,149 +141,44 @@ look(pws_engine *e)
     return true;
 }
 
-/* The master is to look at the cell. A full pipe is fine: it wakes anyway. */
-static void
-tell(const pws_relief *relief)
-{
-    while (write(relief->terms.news_fd, "", 1) < 0 && errno == EINTR) {
-    }
-}
-
-/* Time. The request in hand is hands[0] of the cell: its number and its beginning are
- * there before the turn that goes into the app can be seen. */
-
-/* Milliseconds until the request has taken `limit_ms`; PWS_NEVER without such a limit,
- * or when it has been told already that this has happened. */
-static int64_t
-left_ms(int64_t limit_ms, int64_t took_ms, bool told)
-{
-    return limit_ms > 0 && !told ? limit_ms - took_ms : PWS_NEVER;
-}
-
-typedef struct {
-    uint64_t number;
-    int64_t until_slow_ms, until_overdue_ms;
-} deadlines;
-
-static deadlines
-look_at_time(const pws_relief *relief)
-{
-    const pws_engine_config *config = relief->engine->config;
-    deadlines found = {0, PWS_NEVER, PWS_NEVER};
-    const pws_hand *hand;
-    int64_t since_ms, took_ms;
-
-    if (relief->terms.cell == NULL) {
-        return found;
-    }
-    hand = &relief->terms.cell->hands[0];
-    since_ms = atomic_load(&hand->since_ms);
-    if (since_ms <= 0) {
-        return found;
-    }
-    found.number = atomic_load(&hand->sequence);
-    took_ms = pws_clock_now_ms() - since_ms;
-    found.until_slow_ms = left_ms(config->slow_request_ms, took_ms,
-                                  atomic_load(&hand->slow) == found.number);
-    found.until_overdue_ms = left_ms(config->request_timeout_ms, took_ms,
-                                     atomic_load(&hand->overdue) == found.number);
-    return found;
-}
-
-/* Say what has become of the request in hand, and answer one that has taken too long.
- * Under the lease, in the turn that the exchange belongs to. Returns the milliseconds
- * after which there is more to do, or -1. */
-static int
-mind_time(pws_relief *relief)
-{
-    deadlines left = look_at_time(relief);
-    int64_t next_ms = PWS_NEVER;
-
-    if (left.until_slow_ms <= 0) {
-        atomic_store(&relief->terms.cell->hands[0].slow, left.number);
-        tell(relief);
-    }
-    else {
-        next_ms = left.until_slow_ms;
-    }
-    if (left.until_overdue_ms <= 0) {
-        (void)pws_exchange_answer(atomic_load(&relief->x), 504);
-        atomic_store(&relief->terms.cell->leaving, true);
-        atomic_store(&relief->terms.cell->hands[0].overdue, left.number);
-        tell(relief);
-    }
-    else if (left.until_overdue_ms < next_ms) {
-        next_ms = left.until_overdue_ms;
-    }
-    return next_ms < 3600000 ? (int)next_ms : -1;
-}
-
-/* Whether to give up what the app has in hand now. The order may be for a request that
- * has ended since; then it is no order any more. */
-static bool
-must_give_up(pws_relief *relief, unsigned letters)
-{
-    const pws_relief_terms *terms = &relief->terms;
-    uint64_t wanted;
-
-    if ((letters & terms->give_up_letters) == 0 || terms->cell == NULL) {
-        return false;
-    }
-    wanted = atomic_load(&terms->cell->hands[0].given_up);
-    if (wanted == PWS_HAND_ANY ||
-        wanted == atomic_load(&terms->cell->hands[0].sequence)) {
-        return true;
-    }
-    relief->engine->poller.letters &= ~terms->give_up_letters;
-    relief->letters &= ~terms->give_up_letters;
-    return false;
-}
-
-/* What the master wants of a worker whose app may never come back. All letters are the
- * executor's too, who heeds them when it can. */
-static void
-heed_letters(pws_relief *relief, pws_exchange *x)
-{
-    const pws_relief_terms *terms = &relief->terms;
-    pws_engine *e = relief->engine;
-    unsigned letters = e->poller.letters | relief->letters;
-
-    if ((letters & (terms->drain_letters | terms->give_up_letters)) != 0) {
-        pws_engine_announce_drain(e);
-    }
-    if (!must_give_up(relief, letters)) {
-        return;
-    }
-    if (!relief->gives_up) {
-        relief->gives_up = true;
-        if (x != NULL) {
-            (void)pws_exchange_answer(x, 504);
-        }
-        pws_give_up_begin(e);
-    }
-    pws_give_up_queue(e);
-    if (!atomic_load(&terms->cell->deserted) && pws_give_up_is_done(e)) {
-        atomic_store(&terms->cell->deserted, true);
-        tell(relief);
-    }
-}
-
-/* Whether the executor is still in the app, and nobody wants us to stop. */
+/* Whether the executors are still in their apps, and nobody wants us to stop. */
 static bool
 goes_on(pws_relief *relief, uint32_t turn)
 {
-    return atomic_load(&relief->turn) == turn && atomic_load(&relief->paused) == 0 &&
+    bool alone = relief->crew != NULL ? atomic_load(&relief->wanted) == 0
+                                      : atomic_load(&relief->own.turn) == turn;
+
+    return alone && atomic_load(&relief->paused) == 0 &&
            atomic_load(&relief->word) == PWS_RELIEF_POLLS;
 }
 
+/* A crew that has to give up is looked after by its leader too. */
 static void
 show(const pws_relief *relief, bool relieved)
 {
     pws_cell *cell = relief->terms.cell;
 
+    if (relief->crew != NULL &&
+        (relief->letters & relief->terms.give_up_letters) != 0) {
+        relieved = true;
+    }
     if (cell != NULL) {
         atomic_store(&cell->deserted, false);
         atomic_store(&cell->relieved, relieved);
+    }
+}
+
+/* A wake-up was for the executor, or who looks after the crew; orders are his too. */
+static void
+note_woken(pws_relief *relief)
+{
+    const pws_poller *poller = &relief->engine->poller;
+
+    if (relief->crew == NULL) {
+        relief->woken = relief->woken || poller->woken;
+    }
+    else if (poller->woken || poller->owes_sign) {
+        pws_crew_call(relief->crew);
     }
 }
 
@@ -284,7 +191,7 @@ static void
 relieve(pws_relief *relief, uint32_t turn)
 {
     pws_engine *e = relief->engine;
-    pws_exchange *x = atomic_load(&relief->x);
+    pws_exchange *x = relief->crew == NULL ? atomic_load(&relief->own.x) : NULL;
     uint32_t word = atomic_load(&relief->word);
 
     while (word < PWS_RELIEF_POLLS &&
@@ -296,13 +203,15 @@ relieve(pws_relief *relief, uint32_t turn)
         int wait_ms;
 
         pws_hold_send_lent(&e->hold);
-        heed_letters(relief, x);
-        wait_ms = mind_time(relief);
-        (void)pws_exchange_answer_more(x);
+        pws_letters_heed(relief, x);
+        wait_ms = pws_mind_all(relief);
+        if (relief->crew != NULL && (wait_ms < 0 || wait_ms > WATCH_CREW_MS)) {
+            wait_ms = WATCH_CREW_MS; /* its calls change without a word to us */
+        }
         if (pws_engine_relieve(e, wait_ms) < 0) {
             break;
         }
-        relief->woken = relief->woken || e->poller.woken;
+        note_woken(relief);
     }
     show(relief, false);
     relief->gives_up = false;
@@ -326,7 +235,7 @@ pws_relief_catch_up(pws_relief *relief)
     }
     pws_accept_suspend(e);
     if (pws_engine_relieve(e, 0) == 0) {
-        relief->woken = relief->woken || e->poller.woken;
+        note_woken(relief);
     }
     pws_accept_resume(e);
 }
@@ -334,13 +243,8 @@ pws_relief_catch_up(pws_relief *relief)
 static bool
 is_time(const pws_relief *relief, int64_t now_ms)
 {
-    deadlines left;
-
-    if (now_ms - relief->seen_ms >= STUCK_MS) {
-        return true;
-    }
-    left = look_at_time(relief);
-    return left.until_slow_ms <= 0 || left.until_overdue_ms <= 0;
+    return now_ms - relief->seen_ms >= STUCK_MS ||
+           pws_mind_is_due(relief, &relief->own);
 }
 
 /* One turn in place of somebody else's loop, which is held up, and no wait: the set
@@ -356,11 +260,11 @@ stand_in(pws_relief *relief)
     }
     pws_accept_suspend(e);
     e->poller.mute = true;
-    heed_letters(relief, NULL);
+    pws_letters_heed(relief, NULL);
     if (pws_engine_relieve(e, 0) == 0) {
         relief->woken = relief->woken || e->poller.woken;
     }
-    heed_letters(relief, NULL);
+    pws_letters_heed(relief, NULL);
     e->poller.mute = false;
     pws_accept_resume(e);
     pws_poller_wake(&e->poller);
@@ -407,7 +311,7 @@ watch_loop(pws_relief *relief, int64_t now_ms)
 static bool
 watch(pws_relief *relief)
 {
-    uint32_t turn = atomic_load(&relief->turn);
+    uint32_t turn = atomic_load(&relief->own.turn);
     int64_t now_ms = pws_clock_now_ms();
     bool moved = turn != relief->seen;
 
@@ -416,15 +320,81 @@ watch(pws_relief *relief)
         relief->seen_ms = now_ms;
         stand_back(relief);
     }
-    else if (!is_inside(turn)) {
+    else if (turn % 2 == 0) {
         return watch_loop(relief, now_ms);
     }
-    if (is_inside(turn) && is_time(relief, now_ms) &&
+    if (turn % 2 != 0 && is_time(relief, now_ms) &&
         pws_lease_try_take(&relief->engine->lease)) {
         relieve(relief, turn);
         pws_lease_drop(&relief->engine->lease);
     }
-    return moved || is_inside(turn);
+    return moved || turn % 2 != 0;
+}
+
+/* Whether a call of the crew is inside; whether one of them wants to be minded. */
+static bool
+look_at_calls(const pws_relief *relief, bool *due)
+{
+    bool inside = false;
+
+    *due = relief->answering;
+    for (unsigned i = 0; i < relief->call_count; i++) {
+        const pws_call *call = &relief->calls[i];
+
+        if (pws_call_is_inside(call)) {
+            inside = true;
+            *due = *due || pws_mind_is_due(relief, call);
+        }
+    }
+    return inside;
+}
+
+/* Returns whether there are requests. */
+static bool
+mind_crew(pws_relief *relief, bool stuck)
+{
+    bool due, inside = look_at_calls(relief, &due);
+
+    if ((due || stuck) && pws_lease_try_take(&relief->engine->lease)) {
+        if (stuck && atomic_load(&relief->crew->unattended)) {
+            relieve(relief, 0);
+        }
+        else {
+            (void)pws_mind_all(relief);
+        }
+        pws_lease_drop(&relief->engine->lease);
+    }
+    return inside;
+}
+
+/* Returns whether there is something that somebody may have to be woken for. */
+static bool
+watch_crew(pws_relief *relief, bool *watched)
+{
+    pws_crew *crew = relief->crew;
+    uint32_t moves = atomic_load(&crew->moves);
+    int64_t now_ms = pws_clock_now_ms();
+    bool moved = moves != relief->seen, stuck;
+    bool vacant = atomic_load(&crew->vacant);
+
+    if (moved) {
+        relief->seen = moves;
+        relief->seen_ms = now_ms;
+    }
+    else if (vacant) {
+        (void)pws_crew_promote(crew);
+    }
+    *watched = *watched || moved || vacant;
+    stuck = atomic_load(&crew->stranded) ||
+            (now_ms - relief->seen_ms >= STUCK_MS && atomic_load(&crew->unattended));
+    if (stuck || now_ms - relief->minded_ms >= MIND_EVERY_MS) {
+        relief->minded_ms = now_ms;
+        *watched = mind_crew(relief, stuck) || *watched;
+    }
+    else {
+        *watched = true;
+    }
+    return vacant;
 }
 
 /* One look at everything, unless somebody forks. Returns whether there was something of
@@ -437,7 +407,12 @@ take_turn(pws_relief *relief, bool for_held)
     atomic_store(&relief->busy, true);
     if (atomic_load(&relief->paused) == 0) {
         held = look(relief->engine);
-        watched = watch(relief);
+        if (relief->crew != NULL) {
+            held = watch_crew(relief, &watched) || held;
+        }
+        else {
+            watched = watch(relief);
+        }
     }
     atomic_store(&relief->busy, false);
     return for_held ? held : held || watched;
@@ -447,6 +422,9 @@ static void *
 run(void *arg)
 {
     pws_relief *relief = arg;
+    const bool crew = relief->crew != NULL;
+    const long look_ns = crew ? LOOK_AT_CREW_EVERY_NS : LOOK_EVERY_NS;
+    const unsigned looks = crew ? LOOKS_AT_CREW_IN_VAIN : LOOKS_IN_VAIN;
     unsigned in_vain = 0;
 
     for (;;) {
@@ -467,9 +445,9 @@ run(void *arg)
             }
             break;
         default:
-            sleep_while(relief, word, LOOK_EVERY_NS);
+            sleep_while(relief, word, look_ns);
             in_vain = take_turn(relief, true) ? 0 : in_vain + 1;
-            if (in_vain >= LOOKS_IN_VAIN) {
+            if (in_vain >= looks) {
                 do_less(relief, word, PWS_RELIEF_WATCHES);
                 in_vain = 0;
             }
@@ -501,6 +479,12 @@ pws_relief_start(pws_relief *relief, pws_engine *e)
             return -1;
         }
     }
+    if (relief->crew == NULL) {
+        relief->own.hand =
+            relief->terms.cell != NULL ? &relief->terms.cell->hands[0] : NULL;
+        relief->calls = &relief->own;
+        relief->call_count = 1;
+    }
     atomic_store(&relief->word, PWS_RELIEF_RESTS);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -528,23 +512,56 @@ pws_relief_end(pws_relief *relief)
 }
 
 void
+pws_relief_take_lease(pws_relief *relief)
+{
+    atomic_fetch_add(&relief->wanted, 1);
+    pws_relief_hurry(relief);
+    pws_lease_take(&relief->engine->lease);
+    atomic_fetch_sub(&relief->wanted, 1);
+}
+
+/* A crew's threads poll too: they are kept from it by the lease. */
+static void
+hold_crew(pws_relief *relief)
+{
+    pthread_mutex_lock(&relief->lock);
+    if (relief->holders++ == 0) {
+        pws_relief_take_lease(relief);
+    }
+    pthread_mutex_unlock(&relief->lock);
+}
+
+static void
+let_crew_go(pws_relief *relief)
+{
+    pthread_mutex_lock(&relief->lock);
+    if (--relief->holders == 0) {
+        pws_lease_drop(&relief->engine->lease);
+    }
+    pthread_mutex_unlock(&relief->lock);
+}
+
+void
 pws_relief_pause(pws_relief *relief)
 {
     atomic_fetch_add(&relief->paused, 1);
-    if (!relief->running) {
-        return;
-    }
-    if (atomic_load(&relief->word) == PWS_RELIEF_POLLS) {
+    if (relief->running && atomic_load(&relief->word) == PWS_RELIEF_POLLS) {
         pws_poller_wake(&relief->engine->poller);
     }
-    while (atomic_load(&relief->busy)) {
+    while (relief->running && atomic_load(&relief->busy)) {
         sched_yield();
+    }
+    if (relief->crew != NULL) {
+        hold_crew(relief);
     }
 }
 
 void
 pws_relief_go_on(pws_relief *relief)
 {
+    if (relief->crew != NULL) {
+        let_crew_go(relief);
+    }
     atomic_fetch_sub(&relief->paused, 1);
 }
 
@@ -553,6 +570,9 @@ pws_relief_abandon(pws_relief *relief)
 {
     relief->running = false;
     close_bell(relief);
+    relief->crew = NULL; /* its threads are the parent's */
+    relief->holders = 0;
+    pthread_mutex_init(&relief->lock, NULL);
     atomic_store(&relief->paused, 0);
     atomic_store(&relief->busy, false);
     atomic_store(&relief->word, PWS_RELIEF_LOOKS); /* there is nobody to wake */

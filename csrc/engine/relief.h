@@ -15,6 +15,10 @@
  * events while it rests. It does not speak for such a loop: a sign of life is owed
  * until a step comes.
  *
+ * A crew of threads (crew.h) has many calls in hand, and mostly somebody else to poll.
+ * There the relief wakes a leader when nobody has led for some time, minds the time of
+ * all calls, and polls by itself only when nobody else has for a tenth of a second.
+ *
  * Besides, whoever leaves something behind that must not wait for the app's end
  * (hold.h) arms the relief: it then looks a thousand times a second, and sends what is
  * overdue as soon as it can have the lease. With nothing to do for a second it sleeps
@@ -32,6 +36,16 @@
 
 typedef struct pws_engine pws_engine;
 typedef struct pws_exchange pws_exchange;
+typedef struct pws_crew pws_crew;
+
+/* An app call in hand; written by its executor. One does not share a line of the cache
+ * with the next. */
+typedef struct {
+    _Atomic uint32_t turn; /* odd: inside; changes with each call, wait and return */
+    _Atomic(pws_exchange *) x;
+    pws_hand *hand; /* what the board shows of it; NULL: its time is not minded */
+    char apart[40];
+} pws_call;
 
 /* What it does; also the futex that it sleeps on. A later one is not left for an
  * earlier one but by the thread itself. */
@@ -54,25 +68,31 @@ typedef struct {
 typedef struct {
     pws_engine *engine;
     pthread_t thread;
-    bool running;
     int bell; /* hosted: an eventfd for what wakes it, in place of the futex; else -1 */
     _Atomic uint32_t word;
     pws_relief_terms terms; /* set before the start */
-    /* The app call in hand; written by the executor. */
-    _Atomic uint32_t turn; /* odd: inside; changes with each call, wait and return */
-    _Atomic(pws_exchange *) x;
+    pws_call own;    /* the app call in hand, of an executor that has one at a time */
+    pws_call *calls; /* all that there can be: `own`, or the crew's */
+    pws_crew *crew;  /* NULL: there is none */
+    unsigned call_count;
+    _Atomic unsigned wanted; /* threads of the crew that want the lease from us */
     /* Around a fork. */
     _Atomic unsigned paused; /* forks that are underway */
+    unsigned holders; /* of the lease, which keeps a crew's threads from the engine */
+    pthread_mutex_t lock; /* of `holders` */
     _Atomic bool busy;
+    bool running;
     /* Used under the lease. */
-    bool woken;       /* it has taken a wake-up that is for the executor */
-    unsigned letters; /* that the executor took while the request in hand waited */
+    bool woken; /* it has taken a wake-up that is for the executor */
     bool gives_up;
+    unsigned letters; /* that the executor took while the request in hand waited */
     /* Its own. */
     uint32_t seen;
-    int64_t seen_ms;  /* since when it has seen that turn */
-    int64_t shown_ms; /* since when a loop has had a reason to call; 0: it has none */
-    bool stands_in;   /* for a loop that is held up */
+    bool stands_in;    /* for a loop that is held up */
+    bool answering;    /* some answer in place of an app is not sent as a whole */
+    int64_t seen_ms;   /* since when it has seen that turn */
+    int64_t shown_ms;  /* since when a loop has had a reason to call; 0: it has none */
+    int64_t minded_ms; /* when it has looked at the time of a crew's calls */
 } pws_relief;
 
 /* Start the thread. Returns 0, or -1 with errno. */
@@ -107,28 +127,40 @@ pws_relief_arm(pws_relief *relief)
     }
 }
 
-/* The executor goes into the app for `x`, with the lease about to be dropped, or
- * dropped already. */
+/* An executor goes into the app for `x`, with the lease about to be dropped, or dropped
+ * already. */
 static inline void
-pws_relief_enter(pws_relief *relief, pws_exchange *x)
+pws_relief_enter_call(pws_relief *relief, pws_call *call, pws_exchange *x)
 {
-    uint32_t turn = atomic_load_explicit(&relief->turn, memory_order_relaxed);
+    uint32_t turn = atomic_load_explicit(&call->turn, memory_order_relaxed);
 
-    atomic_store_explicit(&relief->x, x, memory_order_relaxed);
-    atomic_store(&relief->turn, (turn + 2) | 1);
+    atomic_store_explicit(&call->x, x, memory_order_relaxed);
+    atomic_store(&call->turn, (turn + 2) | 1);
     if (atomic_load(&relief->word) == PWS_RELIEF_RESTS) {
         pws_relief_wake(relief, PWS_RELIEF_WATCHES);
     }
 }
 
+static inline void
+pws_relief_enter(pws_relief *relief, pws_exchange *x)
+{
+    pws_relief_enter_call(relief, &relief->own, x);
+}
+
 /* It is back, and does not have the lease yet; the exchange is still its own. Hosted: a
  * step begins, outside of the app. */
 static inline void
+pws_relief_leave_call(pws_call *call)
+{
+    uint32_t turn = atomic_load_explicit(&call->turn, memory_order_relaxed);
+
+    atomic_store(&call->turn, (turn + 2) & ~(uint32_t)1);
+}
+
+static inline void
 pws_relief_leave(pws_relief *relief)
 {
-    uint32_t turn = atomic_load_explicit(&relief->turn, memory_order_relaxed);
-
-    atomic_store(&relief->turn, (turn + 2) & ~(uint32_t)1);
+    pws_relief_leave_call(&relief->own);
 }
 
 /* Who has left the app wants the lease: if the relief polls, end its wait. */
@@ -139,6 +171,9 @@ pws_relief_hurry(pws_relief *relief)
         pws_relief_wake(relief, PWS_RELIEF_POLLS);
     }
 }
+
+/* For a thread of a crew that wants the lease: wait for it, and let the relief know. */
+void pws_relief_take_lease(pws_relief *relief);
 
 /* Under the lease: whether the relief has taken a wake-up that was for the executor. */
 static inline bool

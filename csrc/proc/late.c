@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "proc/reap.h"
 #include "proc/sign.h"
-#include "proc/spawn.h"
+#include "proc/unborn.h"
 
 /* For all stacks that are asked for, so that the last one is not waited for for ever.
  */
@@ -68,30 +68,44 @@ serves(const pws_master *m, const pws_worker *w)
 }
 
 static pws_hand *
-hand_of(const pws_master *m, const pws_worker *w)
+hands_of(const pws_master *m, const pws_worker *w)
 {
-    return &pws_worker_cell(&m->workers, w)->hands[0];
+    return pws_worker_cell(&m->workers, w)->hands;
 }
 
-/* Whether it still owes us a sign, or its app still runs for the request that is late.
- */
+/* Whether its app still runs for a request that it has said to be overdue. */
+static bool
+is_at_overdue(const pws_hand *hand)
+{
+    uint64_t number = atomic_load(&hand->heeded_overdue);
+
+    return number != 0 && pws_hand_is_late(hand, number);
+}
+
+/* Whether it still owes us a sign, or its app still runs for a request that is late. */
 static bool
 is_at_it(const pws_master *m, const pws_worker *w)
 {
+    const pws_hand *hands = hands_of(m, w);
+
     if (w->late.silent) {
         return !pws_sign_is_answered(&m->workers, w);
     }
-    return w->late.request == 0 || pws_hand_is_late(hand_of(m, w), w->late.request);
+    for (unsigned i = 0; i < PWS_BOARD_HANDS && w->late.overdue; i++) {
+        if (is_at_overdue(&hands[i])) {
+            return true;
+        }
+    }
+    return !w->late.overdue &&
+           (w->late.request == 0 || pws_hand_is_late(&hands[0], w->late.request));
 }
 
-/* `number`: of the request that is in the way, or PWS_HAND_ANY. The number is there
- * before the order. */
+/* Its hands say before which requests that is for. */
 static void
-give_up(const pws_master *m, pws_worker *w, uint64_t number)
+give_up(pws_worker *w)
 {
     if (!w->late.gives_up) {
         w->late.gives_up = true;
-        atomic_store(&hand_of(m, w)->given_up, number);
         (void)pws_worker_order(w, PWS_ORDER_GIVE_UP);
     }
 }
@@ -191,7 +205,7 @@ begin(pws_master *m, pws_worker *w, uint64_t request, int64_t now_ms)
 {
     w->timed_out = true;
     w->late.stage = PWS_LATE_TOLD;
-    w->late.silent = false;
+    w->late.silent = w->late.overdue = false;
     w->late.request = request;
     w->late.next_ms = now_ms + STACKS_MS;
     want_stacks(m, w);
@@ -228,43 +242,91 @@ note_silence(pws_master *m, pws_worker *w, int64_t now_ms)
     w->late.silent = true;
 }
 
+/* Tell of the requests that the worker has said to be overdue since. Returns whether
+ * there were any. */
+static bool
+note_overdue(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    pws_hand *hands = hands_of(m, w);
+    char text[PWS_HAND_TEXT + 64];
+    pws_hand_view view;
+    bool any = false;
+
+    for (unsigned i = 0; i < PWS_BOARD_HANDS; i++) {
+        uint64_t number = atomic_load(&hands[i].overdue);
+
+        if (number == 0 || number == atomic_load(&hands[i].heeded_overdue)) {
+            continue;
+        }
+        atomic_store(&hands[i].heeded_overdue, number);
+        (void)pws_hand_look(&hands[i], now_ms, &view);
+        pws_master_say(m, PWS_LOG_CRITICAL, "WORKER REQUEST TIMEOUT (pid:%d): %s",
+                       (int)w->pid, describe(&view, number, text));
+        accuse(m, w, describe(&view, number, text));
+        any = true;
+    }
+    return any;
+}
+
+static void
+note_slow(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    pws_hand *hands = hands_of(m, w);
+    char text[PWS_HAND_TEXT + 64];
+    pws_hand_view view;
+
+    for (unsigned i = 0; i < PWS_BOARD_HANDS; i++) {
+        uint64_t number = atomic_load(&hands[i].slow);
+
+        if (number != 0 && number != atomic_load(&hands[i].heeded_slow)) {
+            atomic_store(&hands[i].heeded_slow, number);
+            (void)pws_hand_look(&hands[i], now_ms, &view);
+            pws_master_say(m, PWS_LOG_WARNING, "SLOW REQUEST (pid:%d): %s", (int)w->pid,
+                           describe(&view, number, text));
+            want_stacks(m, w);
+        }
+    }
+}
+
+/* It has been busy for too long: with the request of the one thread that says so, or
+ * with something that is none. */
+static void
+tell_of_timeout(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    char text[PWS_HAND_TEXT + 64];
+    pws_hand_view view;
+
+    (void)pws_hand_look(&hands_of(m, w)[0], now_ms, &view);
+    pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
+    if (view.number != 0 && view.took_ms > 0) {
+        pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) is at %s", (int)w->pid,
+                       describe(&view, view.number, text));
+        accuse(m, w, text);
+    }
+    else if (w->kind == PWS_KIND_MOLD && is_ready(m, w)) {
+        pws_master_say(m, PWS_LOG_ERROR, "Mold (pid:%d) does not end forking",
+                       (int)w->pid);
+        accuse(m, w, "forking");
+    }
+    accuse(m, w, "busy"); /* with what cannot be seen any more */
+    begin(m, w, view.took_ms > 0 ? view.number : 0, now_ms);
+}
+
 static void
 note_lateness(pws_master *m, pws_worker *w, int64_t now_ms)
 {
     const pws_cell *cell = pws_worker_cell(&m->workers, w);
     int64_t timeout_ms = m->settings.timeout_ms;
-    char text[PWS_HAND_TEXT + 64];
-    pws_hand_view view;
 
-    (void)pws_hand_look(hand_of(m, w), now_ms, &view);
-    if (view.overdue != 0 && view.overdue != w->late.request) {
-        pws_master_say(m, PWS_LOG_CRITICAL, "WORKER REQUEST TIMEOUT (pid:%d): %s",
-                       (int)w->pid, describe(&view, view.overdue, text));
-        accuse(m, w, describe(&view, view.overdue, text));
-        begin(m, w, view.overdue, now_ms);
+    if (note_overdue(m, w, now_ms)) {
+        begin(m, w, 0, now_ms);
+        w->late.overdue = true;
     }
     else if (timeout_ms > 0 && pws_cell_busy_ms(cell, now_ms) >= timeout_ms) {
-        pws_master_say(m, PWS_LOG_CRITICAL, "WORKER TIMEOUT (pid:%d)", (int)w->pid);
-        if (view.number != 0 && view.took_ms > 0) {
-            pws_master_say(m, PWS_LOG_ERROR, "Worker (pid:%d) is at %s", (int)w->pid,
-                           describe(&view, view.number, text));
-            accuse(m, w, text);
-        }
-        else if (w->kind == PWS_KIND_MOLD && is_ready(m, w)) {
-            pws_master_say(m, PWS_LOG_ERROR, "Mold (pid:%d) does not end forking",
-                           (int)w->pid);
-            accuse(m, w, "forking");
-        }
-        accuse(m, w, "busy"); /* with what cannot be seen any more */
-        begin(m, w, view.took_ms > 0 ? view.number : 0, now_ms);
-    }
-    else if (view.slow != w->late.slow) {
-        w->late.slow = view.slow;
-        pws_master_say(m, PWS_LOG_WARNING, "SLOW REQUEST (pid:%d): %s", (int)w->pid,
-                       describe(&view, view.slow, text));
-        want_stacks(m, w);
+        tell_of_timeout(m, w, now_ms);
     }
     else {
+        note_slow(m, w, now_ms);
         note_silence(m, w, now_ms);
     }
 }
@@ -283,7 +345,7 @@ be_over(pws_master *m, pws_worker *w, int64_t now_ms)
 static bool
 has_booted(const pws_worker *w)
 {
-    return w->late.stage == PWS_LATE_TOLD && w->late.request == 0 &&
+    return w->late.stage == PWS_LATE_TOLD && w->late.request == 0 && !w->late.overdue &&
            w->kind == PWS_KIND_WORKER && w->state == PWS_WORKER_SERVING;
 }
 
@@ -297,6 +359,16 @@ forgive(pws_master *m, pws_worker *w, int64_t now_ms)
     be_over(m, w, now_ms);
 }
 
+static void
+abort_overdue(pws_hand *hands)
+{
+    for (unsigned i = 0; i < PWS_BOARD_HANDS; i++) {
+        if (is_at_overdue(&hands[i])) {
+            atomic_store(&hands[i].aborted, atomic_load(&hands[i].heeded_overdue));
+        }
+    }
+}
+
 /* The worker sees to it that no other request is interrupted. */
 static void
 abort_request(const pws_master *m, pws_worker *w, int64_t now_ms)
@@ -304,7 +376,12 @@ abort_request(const pws_master *m, pws_worker *w, int64_t now_ms)
     if (!is_ready(m, w)) {
         pws_worker_blame(&m->workers, w, PWS_CAUSE_LATE, "booting");
     }
-    atomic_store(&hand_of(m, w)->aborted, w->late.request);
+    if (w->late.overdue) {
+        abort_overdue(hands_of(m, w));
+    }
+    else {
+        atomic_store(&hands_of(m, w)[0].aborted, w->late.request);
+    }
     send_signal(w, SIGABRT, w->end_ms);
     w->late.stage = PWS_LATE_ABORTED;
     w->late.next_ms = now_ms + ABORT_MS;
@@ -312,18 +389,35 @@ abort_request(const pws_master *m, pws_worker *w, int64_t now_ms)
 
 /* Who is only silent has nothing in hand that is to be given up. */
 static void
-end_aborted(const pws_master *m, pws_worker *w, int64_t now_ms)
+name_given_up(const pws_master *m, const pws_worker *w)
 {
+    pws_hand *hands = hands_of(m, w);
     uint64_t number = w->late.request;
 
+    for (unsigned i = 0; i < PWS_BOARD_HANDS && w->late.overdue; i++) {
+        if (is_at_overdue(&hands[i])) {
+            atomic_store(&hands[i].given_up, atomic_load(&hands[i].heeded_overdue));
+        }
+    }
     if (number == 0 && !w->late.silent) {
         number = PWS_HAND_ANY;
     }
+    if (!w->late.overdue) {
+        atomic_store(&hands[0].given_up, number);
+    }
+}
+
+static void
+end_aborted(const pws_master *m, pws_worker *w, int64_t now_ms)
+{
     if (!serves(m, w)) {
         end_by_kill(w);
         return;
     }
-    give_up(m, w, number);
+    if (!w->late.gives_up) {
+        name_given_up(m, w);
+    }
+    give_up(w);
     w->late.stage = PWS_LATE_GIVEN_UP;
     w->late.next_ms = now_ms + ABORT_MS;
 }
@@ -334,7 +428,8 @@ static bool
 is_dead(const pws_cell *cell, const pws_worker *w, int64_t now_ms)
 {
     return !atomic_load(&cell->relieved) &&
-           (w->late.request == 0 || pws_cell_busy_ms(cell, now_ms) >= ABORT_MS);
+           ((w->late.request == 0 && !w->late.overdue) ||
+            pws_cell_busy_ms(cell, now_ms) >= ABORT_MS);
 }
 
 static void
@@ -354,11 +449,25 @@ end_given_up(const pws_master *m, pws_worker *w, int64_t now_ms)
     }
 }
 
+/* Another of its threads is late too, and the others were interrupted already. */
+static void
+look_for_more(pws_master *m, pws_worker *w, int64_t now_ms)
+{
+    if (w->late.overdue && note_overdue(m, w, now_ms) &&
+        w->late.stage != PWS_LATE_TOLD) {
+        w->late.gives_up = false; /* what it was told so far is not about that one */
+        abort_request(m, w, now_ms);
+    }
+}
+
 static void
 take_step(pws_master *m, pws_worker *w, int64_t now_ms)
 {
     bool due = w->late.next_ms <= now_ms;
 
+    if (pws_worker_is_late(w)) {
+        look_for_more(m, w, now_ms);
+    }
     switch (w->late.stage) {
     case PWS_LATE_NOT:
     case PWS_LATE_OVER:
@@ -387,51 +496,6 @@ is_there(const pws_worker *w)
     return w->state != PWS_WORKER_NONE && w->pid != 0 && w->last_signal != SIGKILL;
 }
 
-/* Unborn: asked for, and nobody has said to be it */
-
-static bool
-is_unborn(const pws_worker *w)
-{
-    return w->state != PWS_WORKER_NONE && w->pid == 0;
-}
-
-static const pws_worker *
-find_process(const pws_master *m, pid_t pid)
-{
-    for (unsigned i = 0; i < m->workers.top; i++) {
-        const pws_worker *w = &m->workers.all[i];
-
-        if (w->state != PWS_WORKER_NONE && w->pid == pid) {
-            return w;
-        }
-    }
-    return NULL;
-}
-
-/* Its mold reads what it is asked in turn: when it has answered a later question it has
- * done its part, and the time of the worker itself begins. */
-static void
-check_unborn(pws_master *m, pws_worker *w, int64_t now_ms)
-{
-    const pws_worker *mold = find_process(m, w->asked_of);
-
-    if (m->settings.timeout_ms <= 0 || mold == NULL) {
-        return;
-    }
-    if (w->claim_ms == PWS_NEVER && mold->sign.heard_ms > w->asked_ms) {
-        w->claim_ms = now_ms + m->settings.timeout_ms;
-    }
-    if (w->claim_ms > now_ms || !pws_cell_revoke(pws_worker_cell(&m->workers, w))) {
-        return;
-    }
-    pws_master_say(m, PWS_LOG_CRITICAL,
-                   "WORKER TIMEOUT: one that mold %d has forked "
-                   "gives no sign of life",
-                   (int)mold->pid);
-    pws_workers_give(w);
-    pws_spawn_failed(m);
-}
-
 /* When the next step is due; who has no stacks to tell is not waited for. */
 static int64_t
 step_ms(const pws_worker *w, int64_t now_ms)
@@ -457,8 +521,8 @@ pws_late_check(pws_master *m)
     for (unsigned i = 0; i < m->workers.top; i++) {
         pws_worker *w = &m->workers.all[i];
 
-        if (is_unborn(w)) {
-            check_unborn(m, w, now_ms);
+        if (pws_unborn_is(w)) {
+            pws_unborn_check(m, w, now_ms);
         }
         if (!is_there(w)) {
             continue;
@@ -471,7 +535,8 @@ pws_late_check(pws_master *m)
             continue;
         }
         if (last_words_ms(w) <= now_ms) {
-            give_up(m, w, PWS_HAND_ANY);
+            atomic_store(&hands_of(m, w)[0].given_up, PWS_HAND_ANY);
+            give_up(w);
         }
         if (has_booted(w)) {
             forgive(m, w, now_ms);
@@ -495,7 +560,7 @@ pws_late_due_ms(const pws_master *m, int64_t now_ms)
         const pws_worker *w = &m->workers.all[i];
         const pws_cell *cell = pws_worker_cell(&m->workers, w);
 
-        if (is_unborn(w)) {
+        if (pws_unborn_is(w)) {
             due_ms = earlier(due_ms, w->claim_ms);
         }
         if (!is_there(w)) {

@@ -60,8 +60,9 @@ typedef struct {
     } stage;
     bool wants_stacks, gives_up;
     bool silent;      /* it is late with its sign of life, and not with what it does */
-    uint64_t request; /* the number of the one that is, or was, late; 0: none */
-    uint64_t slow;    /* of the last one that was told of */
+    bool overdue;     /* with the requests that it has said to be, of any hand */
+    uint64_t request; /* the number of the one of the first hand that is, or was, late
+                         by the master's own watch; 0: none */
     int64_t next_ms;  /* of a stage: when its time is over; PWS_NEVER */
 } pws_lateness;
 

@@ -54,8 +54,10 @@ pws_inline_runner_new(const pws_lane_config *config)
         PyErr_NoMemory();
         return NULL;
     }
-    self->runner =
-        (pws_runner){.run = run_inline, .may_run = may_run_inline, .free = free_inline};
+    self->runner = (pws_runner){.run = run_inline,
+                                .may_run = may_run_inline,
+                                .free = free_inline,
+                                .due_ms = PWS_NEVER};
     self->lane = pws_lane_new(config, pws_inline_wait);
     if (self->lane == NULL) {
         PyMem_Free(self);
@@ -206,7 +208,7 @@ take_step(step *s)
     left = conclude(s);
     pws_lease_drop(&s->e->lease);
     if (s->nested) {
-        pws_relief_enter(&s->e->relief, atomic_load(&s->e->relief.x));
+        pws_relief_enter(&s->e->relief, atomic_load(&s->e->relief.own.x));
     }
     pws_lane_drop_released(s->e);
     return rc < 0 ? -1 : left;

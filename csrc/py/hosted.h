@@ -58,9 +58,9 @@ void pws_hosted_begin(pws_hosted *h, pws_runner *runner);
  * it), 0 when not, -1 with an exception set. */
 int pws_hosted_step(pws_hosted *h);
 
-/* Take the engine's lease, from the relief if need be, which sees that the thread of the
- * loop is not held up any more. With the GIL, from any thread; not in an app call that
- * the relief was told of (pws_relief_enter). */
+/* Take the engine's lease, from the relief if need be, which sees that the thread of
+ * the loop is not held up any more. With the GIL, from any thread; not in an app call
+ * that the relief was told of (pws_relief_enter). */
 void pws_hosted_take_lease(pws_hosted *h);
 
 /* The request of `x` has ended: give it back, in a step or outside of one, where its

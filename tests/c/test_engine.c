@@ -513,3 +513,45 @@ TEST(a_pipe_ends_a_wait)
     close(ends[0]);
     close(ends[1]);
 }
+
+/* Requests for these targets wait; one after the other, since they are queued in turns.
+ */
+static void
+queue_three(void)
+{
+    static const char *const targets[] = {"/a", "/b", "/c"};
+
+    for (int i = 0; i < 3; i++) {
+        peer_connect(&peers[i], &r, 0);
+        peer_send(&peers[i], request("GET", targets[i], ""));
+        while (r.engine.queued < (uint32_t)i + 1) {
+            CHECK_EQ(pws_engine_relieve(&r.engine, 2), 0);
+        }
+    }
+}
+
+TEST(who_waits_in_the_queue_for_too_long_is_turned_away)
+{
+    pws_exchange *x;
+
+    rig_prepare(&r);
+    r.config.queue_timeout_ms = 60000;
+    rig_open(&r);
+    queue_three();
+    for (pws_exchange *at = r.engine.queue_first; at != NULL; at = at->next) {
+        CHECK(r.engine.clock.now_ms - at->queued_ms < 60000);
+    }
+    /* The middle one, then the last, so that the queue is mended in all places. */
+    for (int i = 1; i < 3; i++) {
+        x = i == 1 ? r.engine.queue_first->next : r.engine.queue_last;
+        x->queued_ms -= 60000;
+        r.engine.queue_look_ms = 0;
+        CHECK_EQ(pws_engine_relieve(&r.engine, 0), 0);
+        CHECK_EQ(peer_response(&peers[i]), 503);
+        CHECK(strstr(peers[i].in, "Retry-After: ") != NULL);
+    }
+    CHECK_EQ(r.engine.queued, 1);
+    rig_reply(rig_request(&r), "a");
+    CHECK_EQ(peer_response(&peers[0]), 200);
+    close_peers(3);
+}

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "harness.h"
 #include "proc/late.h"
+#include "proc/unborn.h"
 
 static pws_master m;
 static char said[64 * 1024];
@@ -307,9 +308,51 @@ TEST(a_slow_request_is_told_of_once)
     CHECK_EQ(said_len, len);
     CHECK_EQ(w->late.stage, PWS_LATE_NOT);
     (void)begin_request(w); /* and what is late to be told has ended */
-    atomic_store(&hand->slow, atomic_load(&hand->sequence) - 4);
+    (void)begin_request(w);
+    atomic_store(&hand->slow, atomic_load(&hand->sequence) - 2);
     turn();
     CHECK(has_said("a request that has ended since"));
+    w->end_ms = 0;
+    finish(w, SIGKILL);
+}
+
+TEST(all_threads_that_are_late_are_interrupted)
+{
+    pws_worker *w;
+    pws_hand *hands;
+    uint64_t first, second;
+
+    start(0);
+    w = fork_worker(false);
+    hands = pws_worker_cell(&m.workers, w)->hands;
+    for (unsigned i = 0; i < 3; i++) {
+        pws_hand_begin(&hands[i + 5], PWS_SLICE("GET"), PWS_SLICE("/threads"),
+                       pws_clock_now_ms());
+    }
+    first = atomic_load(&hands[5].sequence);
+    second = atomic_load(&hands[7].sequence);
+    atomic_store(&hands[5].overdue, first);
+    TURN_UNTIL(w->late.stage == PWS_LATE_ABORTED);
+    CHECK(has_said("WORKER REQUEST TIMEOUT (pid:"));
+    CHECK_EQ(atomic_load(&hands[5].aborted), first);
+    CHECK_EQ(atomic_load(&hands[6].aborted), 0);
+    CHECK_EQ(atomic_load(&hands[7].aborted), 0);
+    atomic_store(&hands[7].overdue, second); /* while the first one is being seen to */
+    turn();
+    CHECK_EQ(atomic_load(&hands[7].aborted), second);
+    CHECK_EQ(atomic_load(&hands[6].aborted), 0);
+    pws_hand_end(&hands[5]);
+    turn();
+    CHECK_EQ(w->late.stage, PWS_LATE_ABORTED); /* one is still at it */
+    w->late.next_ms = 0;
+    turn();
+    CHECK_EQ(w->late.stage, PWS_LATE_GIVEN_UP);
+    CHECK_EQ(atomic_load(&hands[5].given_up), 0);
+    CHECK_EQ(atomic_load(&hands[6].given_up), 0);
+    CHECK_EQ(atomic_load(&hands[7].given_up), second);
+    pws_hand_end(&hands[7]);
+    TURN_UNTIL(w->late.stage == PWS_LATE_OVER);
+    CHECK(!w->late.gives_up);
     w->end_ms = 0;
     finish(w, SIGKILL);
 }

@@ -402,6 +402,7 @@ TEST(a_host_is_called_for_a_deadline)
     while (p.state == PWS_PARK_WAITS) {
         CHECK(calls_host());
         CHECK(pws_engine_poll(&r.engine, 1, 0) >= 0);
+        (void)pws_engine_show(&r.engine, true, -1); /* as each step ends */
     }
     CHECK(pws_park_next(&r.engine) == &p);
     CHECK_EQ(p.result, PWS_PARK_OVER);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "engine/io.h"
+#include "engine/mind.h"
 #include "engine/relief.h"
 
 enum { DRAIN = 1, GIVE_UP = 8 };
