@@ -292,6 +292,17 @@ class Config:
         help="""After how long of that time the log tells which request it is and where it
         stands, once; 0: never.""",
     )
+    queue_timeout: float = setting(
+        0.0,
+        check=seconds,
+        section="Workers",
+        flags=("--queue-timeout",),
+        metavar="SECONDS",
+        ours=True,
+        help="""How long a whole request may wait in a worker for the app to be free; then the
+        client gets a 503 with Retry-After, which tells a proxy to try elsewhere; 0: as
+        long as it takes.""",
+    )
     graceful_timeout: float = setting(
         30.0,
         check=seconds,

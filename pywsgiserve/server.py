@@ -54,6 +54,7 @@ class NativeConfig:
     send_timeout: float
     request_timeout: float
     slow_request_timeout: float
+    queue_timeout: float
     graceful_timeout: float
     limit_request_line: int
     limit_request_fields: int
@@ -83,6 +84,7 @@ class NativeConfig:
     worker_slots: int
     multiprocess: bool
     max_requests: int
+    threads: int
     hosted: bool
     before_request: BeforeRequest | None
     after_request: AfterRequest | None
@@ -165,6 +167,7 @@ def native(
         send_timeout=config.send_timeout,
         request_timeout=config.request_timeout,
         slow_request_timeout=config.slow_request_timeout,
+        queue_timeout=config.queue_timeout,
         graceful_timeout=config.graceful_timeout,
         limit_request_line=up_to(config.limit_request_line, LINE_MAX),
         limit_request_fields=up_to(config.limit_request_fields, FIELDS_MAX),
@@ -199,6 +202,7 @@ def native(
         worker_slots=config.workers,
         multiprocess=config.workers > 1,
         max_requests=0 if worker is None else worker.counted_requests,
+        threads=workers.threads(config),
         hosted=workers.find(config).hosted,
         before_request=None if worker is None else before_request(worker),
         after_request=None if worker is None else after_request(worker),

@@ -80,6 +80,7 @@ class Life:
     engine: _core.Server | None = field(default=None, init=False)
     config: Config = field(init=False)
     _ends: bool = field(default=False, init=False)
+    _pooled: bool = field(default=False, init=False)  # Threads of ours run the app.
 
     def __post_init__(self) -> None:
         self.config = self.worker.cfg
@@ -148,11 +149,13 @@ class Life:
         except ValueError as error:
             raise ConfigError(str(error)) from None
         self.engine = engine
+        self._pooled = settings.threads > 1 and not settings.hosted
         worker.count = lambda: engine.requests
         worker.booted = True
         running.append(engine)
         try:
             signal.set_wakeup_fd(engine.wakeup_fd, warn_on_full_buffer=False)
+            engine.prepare(app)
             self.tell_ready()
             self.kind.serve(engine, app, self)
         finally:
@@ -220,6 +223,9 @@ class Life:
         left alone: the one it was for has ended meanwhile.
         """
         serving = self.engine is not None and self.worker.booted and not self._ends
+        if serving and self.engine is not None and self._pooled:
+            self.abort_in_threads(self.engine)
+            return
         if serving and not self.core.may_interrupt():
             self.stop(graceful=True)
             return
@@ -233,6 +239,13 @@ class Life:
         if serving:
             self.stop(graceful=True)
         raise SystemExit(ABORTED)
+
+    def abort_in_threads(self, engine: _core.Server) -> None:
+        """No app runs here, in the main thread, where signals are taken."""
+        if engine.interrupt(SystemExit):
+            self.worker.aborted = True
+            call_safely(self.config, "worker_abort", self.worker)
+        self.stop(graceful=True)
 
     def on_usr1(self, signum: int, frame: object) -> None:
         self.reopen_logs()

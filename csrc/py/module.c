@@ -115,6 +115,7 @@ execute(PyObject *self)
         return -1;
     }
     if (PyModule_AddIntConstant(self, "PLACES", PWS_BOARD_CELLS) < 0 ||
+        PyModule_AddIntConstant(self, "HANDS", PWS_BOARD_HANDS) < 0 ||
         PyModule_AddIntConstant(self, "STACKS_SIGNAL", pws_stacks_signal()) < 0) {
         return -1;
     }

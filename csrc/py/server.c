@@ -6,6 +6,7 @@
 #include "engine/accept.h"
 #include "py/greenlets.h"
 #include "py/inline.h"
+#include "py/server_threads.h"
 #include "py/turn.h"
 
 static void
@@ -39,6 +40,10 @@ close_all(pws_server *self)
     if (self->engine_open && self->hosted.left_behind) {
         self->engine_open = false;
         pws_engine_abandon(&self->engine);
+        return;
+    }
+    pws_server_end_threads(self);
+    if (self->left_behind) {
         return;
     }
     if (self->engine_open) {
@@ -101,6 +106,30 @@ check_idle(const pws_server *self)
 }
 
 static PyObject *
+prepare(PyObject *object, PyObject *app)
+{
+    pws_server *self = (pws_server *)object;
+    pws_lane_config config = lane_config(self, app);
+
+    if (check_idle(self) < 0) {
+        return NULL;
+    }
+    if (pws_server_wants_threads(self) && pws_server_make_threads(self, &config) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+interrupt(PyObject *object, PyObject *exception)
+{
+    const pws_server *self = (const pws_server *)object;
+
+    return PyLong_FromLong(
+        self->threads != NULL ? pws_threads_interrupt(self->threads, exception) : 0);
+}
+
+static PyObject *
 serve(PyObject *object, PyObject *app)
 {
     pws_server *self = (pws_server *)object;
@@ -110,6 +139,12 @@ serve(PyObject *object, PyObject *app)
 
     if (check_idle(self) < 0) {
         return NULL;
+    }
+    if (pws_server_wants_threads(self)) {
+        if (pws_server_serve_threads(self, &config) < 0) {
+            return NULL;
+        }
+        Py_RETURN_NONE;
     }
     lane = pws_lane_new(&config, pws_inline_wait);
     if (lane == NULL) {
@@ -448,6 +483,11 @@ requests(PyObject *object, void *Py_UNUSED(unused))
 }
 
 static PyMethodDef methods[] = {
+    {"prepare", prepare, METH_O,
+     "prepare(app): make the threads that serve(app) will use, if it uses any."},
+    {"interrupt", interrupt, METH_O,
+     "interrupt(exception): raise it in the threads that run the requests which the "
+     "master wants to be interrupted; or any. Returns in how many."},
     {"serve", serve, METH_O,
      "serve(app): run the app for each request in this thread, until stop()."},
     {"fileno", get_fileno, METH_NOARGS,

@@ -7,6 +7,7 @@
 #include "py/hosted.h"
 #include "py/listeners.h"
 #include "py/settings.h"
+#include "py/threads.h"
 
 extern PyType_Spec pws_server_spec;
 
@@ -16,9 +17,12 @@ typedef struct {
     pws_engine engine;
     bool engine_open;
     bool serving;
-    pws_hosted hosted; /* between begin() and end() */
-    PyObject *app;     /* of that time; else NULL */
-    bool in_greenlets; /* likewise: it runs there */
+    bool in_greenlets;     /* between begin() and end(): the app runs there */
+    bool left_behind;      /* some threads are, for good, with all of this */
+    pws_hosted hosted;     /* between begin() and end() */
+    PyObject *app;         /* of that time; else NULL */
+    pws_threads *threads;  /* between prepare() and the end of serve(); else NULL */
+    PyObject *threads_app; /* what they run */
     pws_listeners *listeners;
     bool owns_listeners; /* nobody else closes them */
     PyObject *master;    /* NULL: there is none */

@@ -358,7 +358,9 @@ pws_settings_read(pws_settings *settings, PyObject *config)
     if (settings->keep == NULL || read_limits(settings, config) < 0 ||
         read_bool(config, "request_buffering", &e->request_buffering) < 0 ||
         read_bool(config, "sendfile", &settings->sendfile) < 0 ||
+        read_seconds(config, "queue_timeout", &e->queue_timeout_ms) < 0 ||
         read_bool(config, "hosted", &e->hosted) < 0 ||
+        read_u32(config, "threads", 1, &settings->threads) < 0 ||
         read_text(settings, config, "server_header", &e->server) < 0 ||
         read_text(settings, config, "spool_dir", &spool) < 0 ||
         read_header_map(settings, config) < 0 ||

@@ -12,7 +12,8 @@
 typedef struct {
     pws_engine_config engine;
     bool sendfile;
-    PyObject *keep; /* owns the strings that `engine` borrows */
+    uint32_t threads; /* 1: none but the one that serves */
+    PyObject *keep;   /* owns the strings that `engine` borrows */
     pws_slice *forwarder_fields;
     pws_scheme_field *scheme_fields;
     pws_network *trusted, *admitted;

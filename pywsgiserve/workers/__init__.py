@@ -19,20 +19,17 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pywsgiserve import _core
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.workers import names
 
 if TYPE_CHECKING:
-    from pywsgiserve import _core
     from pywsgiserve.config import Config
     from pywsgiserve.worker import Life
     from pywsgiserve.workers.base import Worker
     from pywsgiserve.workers.host import Host
 
-__all__ = ["Kind", "Worker", "find", "idle_settings", "is_installed"]
-
-# Classes that are still to come, and have no module that would tell.
-UNFINISHED = ("gthread",)
+__all__ = ["Kind", "Worker", "find", "idle_settings", "is_installed", "threads"]
 
 # Those whose engine is watched by somebody else's loop.
 HOSTED = ("gevent", "eventlet", "tornado", "asyncio")
@@ -49,6 +46,7 @@ OURS = (
     "send_timeout",
     "request_timeout",
     "slow_request_timeout",
+    "queue_timeout",
     "limit_request_body",
     "request_buffering",
     "body_buffer_size",
@@ -122,9 +120,6 @@ def find(config: Config) -> Kind:
     if not isinstance(name, str) or name not in names.BUILT_IN:
         return foreign(config, name)
     module = f"{__name__}.{name}" if name in HOSTED else ""
-    if name in UNFINISHED or (module and not is_installed(module)):
-        which = "threads" if config.worker_class == "sync" else "worker_class"
-        raise ConfigError(f"{which}: {name} is not supported yet")
     if name in PACKAGES and not is_installed(name):
         raise ConfigError(
             f"worker_class: {name} is not installed: pip install 'pywsgiserve[{name}]'"
@@ -133,6 +128,12 @@ def find(config: Config) -> Kind:
         raise ConfigError(
             f"request_buffering: {name} cannot do without: an app that reads while its "
             "client writes would stop the loop; gthread, gevent and eventlet can"
+        )
+    timed = config.request_timeout or config.slow_request_timeout
+    if name == "gthread" and timed and config.threads > _core.HANDS:
+        which = "request_timeout" if config.request_timeout else "slow_request_timeout"
+        raise ConfigError(
+            f"{which}: minds up to {_core.HANDS} threads, got threads = {config.threads}"
         )
     return Kind(name, name in HOSTED, module)
 
@@ -151,6 +152,11 @@ def foreign(config: Config, name: str | type) -> Kind:
             f"wanted by {shown!r}"
         )
     return Kind(shown, foreign=name)
+
+
+def threads(config: Config) -> int:
+    """How many of a worker run the app."""
+    return config.threads if chosen(config) in THREADED else 1
 
 
 def idle_settings(config: Config) -> list[str]:

@@ -271,9 +271,11 @@ def test_a_reset_in_any_state_harms_nobody(standing, data, read):
 @pytest.mark.one_process
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_client_that_goes_while_the_app_runs_harms_nobody(serve, short_path, how):
-    pipe, here = Pipe(short_path / "pipe"), Pipe(short_path / "pipe.here")
+    """Each has a pipe of its own: the next one may run before this one has ended."""
+    pipes = [Pipe(short_path / f"pipe{i}") for i in range(6)]
+    heres = [Pipe(short_path / f"pipe{i}.here") for i in range(6)]
     with serve("answers:waits_first") as server:
-        for _ in range(5):
+        for pipe, here in zip(pipes[:5], heres, strict=False):
             with server.connect() as client:
                 client.send(f"GET /?{pipe} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                 assert here.read() == "in the app\n"
@@ -283,9 +285,9 @@ def test_a_client_that_goes_while_the_app_runs_harms_nobody(serve, short_path, h
                     client.close()
                 pipe.write("too late\n")
         with server.connect() as client:
-            client.send(f"GET /?{pipe} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            here.read()
-            pipe.write("in time\n")
+            client.send(f"GET /?{pipes[5]} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            heres[5].read()
+            pipes[5].write("in time\n")
 
             assert client.response().body == b"in time\n"
 

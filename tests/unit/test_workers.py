@@ -21,9 +21,8 @@ ENGINES = ["sync", "gthread", "gevent", "eventlet", "tornado", "asyncio"]
 
 @pytest.fixture
 def all_there(monkeypatch):
-    """Everything is installed, and every class is there."""
+    """Everything is installed."""
     monkeypatch.setattr(workers, "is_installed", lambda name: True)
-    monkeypatch.setattr(workers, "UNFINISHED", (), raising=False)
 
 
 def chosen(**given):
@@ -62,12 +61,14 @@ def test_sync_with_several_threads_is_gthread(all_there):
     config = Config(worker_class="sync", threads=4)
 
     assert workers.find(config).name == "gthread"
+    assert workers.threads(config) == 4
 
 
 @pytest.mark.parametrize("name", ["gevent", "eventlet"])
 def test_threads_where_there_are_none_are_named(all_there, name):
     config = Config(worker_class=name, threads=4)
 
+    assert workers.threads(config) == 1
     assert workers.idle_settings(config) == [
         f"threads: {name} has one thread, it has no effect"
     ]

@@ -1,0 +1,56 @@
+#include "py/server_threads.h"
+
+bool
+pws_server_wants_threads(const pws_server *self)
+{
+    return self->settings.threads > 1 && !self->settings.engine.hosted;
+}
+
+int
+pws_server_make_threads(pws_server *self, const pws_lane_config *config)
+{
+    if (self->threads == NULL) {
+        self->threads = pws_threads_new(config, self->settings.threads);
+        if (self->threads == NULL) {
+            return -1;
+        }
+        Py_INCREF(config->app);
+        self->threads_app = config->app;
+    }
+    return 0;
+}
+
+int
+pws_server_serve_threads(pws_server *self, const pws_lane_config *config)
+{
+    int rc;
+
+    if (pws_server_make_threads(self, config) < 0) {
+        return -1;
+    }
+    if (self->threads_app != config->app) {
+        PyErr_SetString(PyExc_ValueError, "prepare() was called with another app");
+        return -1;
+    }
+    self->serving = true;
+    rc = pws_threads_serve(self->threads);
+    pws_server_end_threads(self);
+    self->serving = false;
+    return rc;
+}
+
+void
+pws_server_end_threads(pws_server *self)
+{
+    if (self->threads == NULL || self->left_behind) {
+        return;
+    }
+    if (pws_threads_free(self->threads)) {
+        self->threads = NULL;
+        Py_CLEAR(self->threads_app);
+    }
+    else {
+        self->left_behind = true;
+        Py_INCREF((PyObject *)self); /* for good */
+    }
+}
