@@ -7,7 +7,7 @@ import pytest
 
 from tests import uwsgi_client
 from tests.client import eventually
-from tests.process import SERVING, children, wait_until
+from tests.process import SERVING, TIMEOUT, children, wait_until
 from tests.server.test_master import Load
 from tests.server.test_reuse_port import held, queues
 
@@ -201,7 +201,7 @@ def test_a_task_that_forks_and_exits_harms_nobody(deploy, place):
 
 def test_a_loop_that_is_held_up_is_found_and_shown(host, place):
     os.mkfifo(place / "pipe")
-    with host("--timeout", "1") as server:
+    with host("--timeout", TIMEOUT) as server:
         before = server.workers()
         assert server.get("/hold?pipe").status == 200
         server.wait_for(r"WORKER TIMEOUT")

@@ -342,7 +342,7 @@ class Gevent(GeventWorker):
 @pytest.mark.parametrize("name", ["Sync", "Thread", "Gevent"])
 def test_a_class_made_of_gunicorns_is_served_by_gunicorn(deploy, place, name):
     (place / "derived.py").write_text(DERIVED)
-    words = ("-k", f"derived.{name}", "--access-logfile", "log", "--timeout", "4")
+    words = ("-k", f"derived.{name}", "--access-logfile", "log", "--timeout", "8")
     with deploy(*words, workers=2, killed=True) as server:
         with Load(server) as load:
             wait_until(lambda: load.answers > 20)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.client import DEADLINE_S, Client, eventually
-from tests.process import WORKER_CLASS, WORKERS, Deployed
+from tests.process import TIMEOUT, WORKER_CLASS, WORKERS, Deployed
 from tests.server.conftest import Deploy
 
 pytestmark = pytest.mark.skipif(
@@ -278,7 +278,9 @@ def test_slow_requests_are_told_of(threaded: Deploy) -> None:
 def test_busy_threads_are_no_late_worker(threaded: Deploy) -> None:
     """As in Gunicorn, `timeout` is for a worker that gives no sign."""
     with (
-        threaded("--timeout", "1", "--slow-request-timeout", "5") as server,
+        threaded(
+            "--timeout", TIMEOUT, "--slow-request-timeout", str(int(TIMEOUT) + 3)
+        ) as server,
         clients(server, THREADS) as stuck,
     ):
         for client in stuck[1:]:
@@ -286,7 +288,7 @@ def test_busy_threads_are_no_late_worker(threaded: Deploy) -> None:
         wait_inside(server, THREADS - 1)
         ask(stuck[0], "/open-late")
         eventually(
-            lambda: server.stderr.count("SLOW REQUEST") == THREADS, "five seconds"
+            lambda: server.stderr.count("SLOW REQUEST") == THREADS, "all are slow"
         )
 
         assert [client.response().body for client in stuck[1:]] == [b"free"] * 3
@@ -295,7 +297,7 @@ def test_busy_threads_are_no_late_worker(threaded: Deploy) -> None:
 
 def test_an_app_that_holds_the_gil_is_found_out(threaded: Deploy) -> None:
     with (
-        threaded("--timeout", "2", "--keep-alive", "60") as server,
+        threaded("--timeout", TIMEOUT, "--keep-alive", "60") as server,
         server.connect() as holder,
         server.connect() as behind,
     ):

@@ -266,7 +266,7 @@ def test_what_interrupts_a_wait_for_a_client_reaches_the_app(deploy, site):
 def test_requests_behind_one_that_is_interrupted_are_served(
     deploy, site, pipe, setting
 ):
-    with deploy(setting, "1") as server:
+    with deploy(setting, TIMEOUT) as server:
         (late,) = server.workers()
         with server.connect() as neighbour, server.connect() as client:
             assert int(neighbour.get().body) == late
@@ -285,7 +285,7 @@ def test_requests_behind_one_that_is_interrupted_are_served(
 def test_requests_behind_one_that_does_not_end_are_turned_away(
     deploy, site, pipe, setting
 ):
-    with deploy(setting, "1") as server:
+    with deploy(setting, TIMEOUT) as server:
         with server.connect() as neighbour, server.connect() as client:
             assert neighbour.get().status == 200
             ask(client, f"/in_spite_of_all?{pipe}")
@@ -476,7 +476,7 @@ def front(server, place):
 def test_a_front_end_hears_of_a_request_that_takes_too_long(
     deploy, site, setting, where, status
 ):
-    with deploy(setting, "1", "--access-logfile", "access.log", *FRONT) as server:
+    with deploy(setting, TIMEOUT, "--access-logfile", "access.log", *FRONT) as server:
         (late,) = server.workers()
         with front(server, site) as client:
             client.send(uwsgi.request(f"/{where}"))

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.client import eventually
-from tests.process import SERVING, wait_until
+from tests.process import SERVING, TIMEOUT, wait_until
 from tests.server.test_hosted import Asking
 from tests.server.test_reuse_port import queues
 
@@ -134,7 +134,7 @@ def test_max_requests_under_load_loses_no_request(tornado):
 
 def test_a_loop_that_is_held_up_is_found_and_shown(tornado, place):
     os.mkfifo(place / "pipe")
-    with tornado("--timeout", "1") as server, server.connect() as client:
+    with tornado("--timeout", TIMEOUT) as server, server.connect() as client:
         before = server.workers()
         client.send(b"GET /hold?pipe HTTP/1.1\r\nHost: x\r\n\r\n")
         server.wait_for(r"WORKER TIMEOUT")

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.client import DEADLINE_S
-from tests.process import ROOT, START_S, WORKER_CLASS, WORKERS, parent_of, wait_until
+from tests.process import (
+    ROOT,
+    START_S,
+    TIMEOUT,
+    WORKER_CLASS,
+    WORKERS,
+    parent_of,
+    wait_until,
+)
 from tests.server.test_deployment import becomes_nobody
 from tests.server.test_master import rewrite
 from tests.server.test_preload import those_at_work
@@ -231,7 +239,7 @@ def test_one_that_has_served_enough_is_succeeded_first(deploy, site):
 
 @both_ways
 def test_one_that_gives_no_sign_is_replaced(deploy, site, preload):
-    words = ("-k", "special.Special", "--timeout", "4", *preload)
+    words = ("-k", "special.Special", "--timeout", TIMEOUT, *preload)
     with deploy(*words) as server:
         first = int(ask(server, b"pid\n"))
         with connect(server) as sock:
@@ -405,7 +413,7 @@ def test_one_that_never_says_that_it_serves_is_late(deploy, site):
         "    def notify(self): pass\n"
         "    def run(self): time.sleep(600)\n"
     )
-    words = ("-k", "mute.Mute", "--timeout", "1")
+    words = ("-k", "mute.Mute", "--timeout", TIMEOUT)
     with deploy(*words, ready=False, killed=True) as server:
         server.wait_for(r"\[CRITICAL\] WORKER TIMEOUT")
         server.process.send_signal(signal.SIGTERM)
