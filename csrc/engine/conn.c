@@ -384,8 +384,7 @@ pws_conn_take_back(pws_engine *e, pws_conn *c)
     x->answered++;
     if (x->keep) {
         pws_intake_next(x);
-        /* Hosted, the next one may last, and nobody would send this one meanwhile. */
-        if (x->in_start < x->in_end && x->answered < GATHER_MAX && !e->config->hosted &&
+        if (x->in_start < x->in_end && x->answered < GATHER_MAX &&
             pws_hold_may_gather(&e->hold) && x->out.first == NULL &&
             x->out.end < GATHER_BYTES && take_buffered(e, c)) {
             return;

@@ -646,6 +646,21 @@ def test_a_worker_that_does_not_even_end_is_killed(deploy, place):
         assert server.get().status == 200
 
 
+@pytest.mark.contract
+def test_who_is_idle_sleeps(deploy):
+    with deploy() as server, server.connect() as client:
+        assert client.get().status == 200  # A connection is open, and one has gone.
+        assert server.get().status == 200
+        (worker,) = server.workers()
+
+        def sleeps():
+            before = ran_s(worker)
+            time_passes(2)
+            return ran_s(worker) - before < 0.2
+
+        wait_until(sleeps, lambda: f"{worker} has run for {ran_s(worker)} s")
+
+
 def test_slow_clients_are_not_what_timeout_is_about(deploy):
     with deploy("--timeout", TIMEOUT) as server:
         (worker,) = server.workers()
@@ -836,3 +851,9 @@ def test_post_request_sees_a_response_without_a_status_when_the_app_fails(
     with deploy() as server:
         assert server.get("/seen?/nowhere").status == 500
         server.wait_for("status None")
+
+
+def ran_s(pid):
+    """On a CPU, all threads together."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
