@@ -149,12 +149,25 @@ harness_bytes(const char *file, int line, const char *what, const char *got,
     }
 }
 
-/* Run all tests, or those named. Exits 0 when each passed and there was one. */
+static int
+list(void)
+{
+    for (struct harness_test *test = first; test != NULL; test = test->next) {
+        puts(test->name);
+    }
+    return 0;
+}
+
+/* Run all tests, or those named; or print their names (--list). Exits 0 when each
+ * passed and there was one. */
 int
 main(int argc, char **argv)
 {
     int passed = 0, failed = 0;
 
+    if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+        return list();
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN); /* as Python does */
     for (struct harness_test *test = first; test != NULL; test = test->next) {
