@@ -23,8 +23,6 @@ from tests.client import DEADLINE_S, SANITIZED, Client, Response
 ROOT = Path(__file__).parent.parent
 START_S = 120.0 if SANITIZED else 20.0
 STOP_S = 120.0 if SANITIZED else 20.0
-# A `timeout`, in seconds, in which an app is loaded on a busy machine too.
-TIMEOUT = "8" if SANITIZED else "3"
 # Workers of the server that a test of one app starts, which is then started by the
 # command line; 0: it is run() in a script, with one process.
 WORKERS = int(os.environ.get("PWS_WORKERS", "0"))
@@ -37,6 +35,8 @@ CLASS_WORDS = {
     "": "",
     "gthread": "-k gthread --threads 4",
 }.get(WORKER_CLASS, f"-k {WORKER_CLASS}")
+# A `timeout`, in seconds, in which an app is loaded on a busy machine too.
+TIMEOUT = "10" if SANITIZED or WORKER_CLASS else "5"
 READY = r"\[INFO\] Workers are ready: \d+$"
 DISASTERS = ("Sanitizer", "runtime error:", "Fatal Python error")
 LISTENING = re.compile(
