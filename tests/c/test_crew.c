@@ -1,7 +1,7 @@
 /* engine/crew.c: threads that lead in turn, with an app in C.
  *
  * PWS_HANDOVERS says how often a connection goes from one thread to the other in the
- * test for that: a million for a day's confidence. */
+ * test for that: a million under ThreadSanitizer. */
 #include "peer.h"
 
 #include <poll.h>

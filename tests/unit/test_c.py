@@ -5,6 +5,7 @@ Files whose tests use threads run a second time, under ThreadSanitizer.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests import c_build
 
 FOLDER = c_build.ROOT / "tests" / "c"
 HARNESS = FOLDER / "harness.c"
+RUN_S = 600
 FILES = sorted(FOLDER.glob("test_*.c"))
 TESTS = [
     pytest.param(path, name, id=f"{path.stem}-{name}")
@@ -90,9 +92,14 @@ def build(path: Path, folder: Path, tools: c_build.Toolchain = c_build.GCC) -> P
     return c_build.build(tools, folder, [path, *sorted(sources)])
 
 
-def run(program: Path, *names: str) -> subprocess.CompletedProcess[str]:
+def run(program: Path, *names: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program, *names], capture_output=True, text=True, errors="replace", timeout=120
+        [program, *names],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=RUN_S,
+        env={**os.environ, **env},
     )
 
 
@@ -118,10 +125,12 @@ def test_every_c_test_is_shown_here(path: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", THREADED, ids=lambda path: path.stem)
+@pytest.mark.timeout(RUN_S)
 def test_threads_do_not_race(path: Path, race_folder: Path) -> None:
+    """Among it a connection that goes from thread to thread a million times."""
     program = build(path, race_folder, c_build.RACES)
 
-    done = run(program)
+    done = run(program, PWS_HANDOVERS="1000000")
 
     if done.returncode != 0:
         pytest.fail(f"{path.name}\n{done.stdout}{done.stderr}", pytrace=False)
