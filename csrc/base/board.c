@@ -35,6 +35,7 @@ pws_cell_assign(pws_cell *cell)
     atomic_store_explicit(&cell->relieved, false, RELAXED);
     atomic_store_explicit(&cell->deserted, false, RELAXED);
     atomic_store_explicit(&cell->signs, 0, RELAXED);
+    atomic_store_explicit(&cell->owing, false, RELAXED);
     atomic_store_explicit(&cell->cause, 0, RELAXED);
     for (unsigned i = 0; i < PWS_BOARD_HANDS; i++) {
         clear_hand(&cell->hands[i]);

@@ -64,6 +64,7 @@ typedef struct {
     _Atomic bool foreign;   /* a class of somebody else is the worker: no engine reads
                                letters there, and it gives signs unasked */
     _Atomic uint32_t signs; /* of life, that the master has asked for */
+    _Atomic bool owing;     /* one is owed: the question was read, for somebody else */
     _Atomic uint64_t claim; /* whose the cell is: see pws_cell_claim */
     /* By the master, once an assignment: */
     _Atomic uint32_t cause;                    /* why it has to go; 0: it has not */

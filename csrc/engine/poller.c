@@ -99,6 +99,9 @@ static void
 give_sign(pws_poller *poller)
 {
     poller->owes_sign = poller->mute;
+    if (poller->owing != NULL) {
+        atomic_store(poller->owing, poller->mute);
+    }
     if (poller->signs != NULL && !poller->mute) {
         atomic_fetch_add(poller->signs, 1);
     }

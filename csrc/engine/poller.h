@@ -36,6 +36,7 @@ typedef struct {
     int pipe_fd;   /* read end of a pipe that ends the wait too, not owned; -1: none */
     int letter_fd; /* our end of a socket of letters, not owned; -1: none */
     _Atomic uint32_t *signs;  /* of life: see PWS_LETTER_SIGN; NULL: nobody counts */
+    _Atomic bool *owing;      /* whether one is owed, for who counts; NULL likewise */
     bool mute;                /* who polls does not speak for who should */
     bool owes_sign;           /* it was asked for meanwhile */
     unsigned letters;         /* all that have come and nobody has taken */

@@ -27,7 +27,9 @@ can_answer(const pws_workers *workers, const pws_worker *w)
            !pws_worker_has_closed(workers, w);
 }
 
-/* Whether it has done something since, for which it may not have read its letters. */
+/* Whether it has done something since, for which it may not have read its letters. That
+ * does not matter to one who knows that a sign is owed: threads may run requests beside
+ * a loop that stands still. */
 static bool
 has_moved(const pws_workers *workers, pws_worker *w, int64_t now_ms)
 {
@@ -36,7 +38,7 @@ has_moved(const pws_workers *workers, pws_worker *w, int64_t now_ms)
     bool moved = requests != w->sign.requests || pws_cell_busy_ms(cell, now_ms) > 0;
 
     w->sign.requests = requests;
-    return moved;
+    return moved && !atomic_load(&cell->owing);
 }
 
 /* Returns whether it was sent, or need not be. */

@@ -43,6 +43,7 @@ open_engine(pws_server *self)
     self->engine.listener_room = self->listeners->room;
     if (self->tie.master != NULL) {
         self->engine.poller.signs = &self->tie.master->cell->signs;
+        self->engine.poller.owing = &self->tie.master->cell->owing;
         self->engine.said = &self->tie.master->workers.board->said;
     }
     if (pws_poller_add_pipe(&self->engine.poller, self->wake_pipe[0]) < 0 ||

@@ -87,6 +87,30 @@ TEST(a_question_for_a_sign_is_answered_and_told_to_nobody)
     close_poller();
 }
 
+TEST(who_does_not_speak_for_others_owes_a_sign)
+{
+    _Atomic uint32_t signs = 0;
+    _Atomic bool owing = false;
+
+    open_poller();
+    CHECK_EQ(pws_poller_add_letters(&poller, ends[0]), 0);
+    poller.signs = &signs;
+    poller.owing = &owing;
+    poller.mute = true;
+    CHECK_EQ(write(ends[1], "\x20", 1), 1);
+    CHECK_EQ(pws_poller_wait(&poller, -1), 0);
+    CHECK(poller.owes_sign);
+    CHECK(atomic_load(&owing));
+    CHECK_EQ(atomic_load(&signs), 0);
+    poller.mute = false;
+    pws_poller_give_owed_sign(&poller);
+    pws_poller_give_owed_sign(&poller);
+    CHECK(!poller.owes_sign);
+    CHECK(!atomic_load(&owing));
+    CHECK_EQ(atomic_load(&signs), 1);
+    close_poller();
+}
+
 TEST(more_letters_than_are_read_at_once_all_arrive)
 {
     open_poller();

@@ -125,6 +125,18 @@ TEST(who_does_something_meanwhile_is_not_missing)
     end();
 }
 
+TEST(who_knows_that_a_sign_is_owed_is_missing_whatever_it_does)
+{
+    begin(PWS_KIND_WORKER);
+    CHECK(!is_missing(START_MS));
+    CHECK(!is_missing(100500));
+    atomic_store(&cell->owing, true); /* its threads serve beside a loop */
+    CHECK(!is_missing(101000));
+    (void)pws_cell_count(cell);
+    CHECK(is_missing(101500));
+    end();
+}
+
 TEST(who_boots_or_ends_is_not_asked)
 {
     begin(PWS_KIND_WORKER);
