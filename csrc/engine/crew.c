@@ -109,6 +109,9 @@ pws_crew_call(pws_crew *crew)
 {
     atomic_fetch_add(&crew->calls_up, 1);
     wake(&crew->calls_up, 1);
+    if (crew->bell != NULL) {
+        pws_poller_wake(crew->bell);
+    }
 }
 
 uint32_t
@@ -243,6 +246,17 @@ measure(pws_crew *crew, pws_seat *seat)
     }
 }
 
+/* Somebody else than who polls may have done the last thing that a drain waits for: the
+ * poller would hear of nothing any more. */
+static void
+note_end(pws_crew *crew)
+{
+    if (crew->engine->draining && pws_engine_is_drained(crew->engine)) {
+        pws_crew_call(crew);
+        pws_letters_witness(&crew->engine->relief);
+    }
+}
+
 /* What is queued, or comes without a wait. */
 static pws_exchange *
 find(pws_crew *crew)
@@ -254,21 +268,18 @@ find(pws_crew *crew)
         pws_relief_catch_up(&e->relief);
     }
     x = pws_engine_next(e);
-    if (x != NULL) {
-        return x;
-    }
-    if (e->waiting) {
+    if (x == NULL && e->waiting) {
         pws_engine_tidy(e);
-        if (e->draining && pws_engine_is_drained(e)) {
-            pws_crew_call(crew);
-        }
-        return pws_engine_next(e);
+        x = pws_engine_next(e);
     }
-    if (e->poller.count >= BUSY_BATCH || e->at < e->poller.count) {
+    else if (x == NULL && (e->poller.count >= BUSY_BATCH || e->at < e->poller.count)) {
         poll_once(crew, 0);
-        return pws_engine_next(e);
+        x = pws_engine_next(e);
     }
-    return NULL;
+    if (x == NULL) {
+        note_end(crew);
+    }
+    return x;
 }
 
 pws_exchange *
@@ -320,6 +331,7 @@ rest(pws_crew *crew, pws_seat *seat)
     pws_engine *e = crew->engine;
 
     pws_hold_send(e);
+    note_end(crew);
     atomic_store(&seat->woken, 0);
     seat->next = crew->idle;
     crew->idle = seat;

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/poller.h"
 #include "engine/relief.h"
 
 typedef struct pws_seat pws_seat;
@@ -41,6 +42,8 @@ typedef struct pws_crew {
     pws_call *calls;
     pws_seat *seats;
     unsigned count;
+    pws_poller *bell; /* of who looks after the crew in a loop: see pws_crew_call; set
+                         before they begin, or NULL */
     /* Under the lease: */
     pws_seat *idle;   /* those that sleep */
     bool polls;       /* somebody leads; or they have not begun */
@@ -91,8 +94,9 @@ void pws_crew_done(pws_seat *seat, pws_exchange *x);
 bool pws_crew_wait(pws_crew *crew, pws_seat *seat);
 
 /* For who looks after the crew: let him look at the engine's state, signals and
- * letters; wait for that, up to `timeout_ms` (-1: for ever), unless it has been called
- * since `seen`. Returns what is to be `seen` the next time. */
+ * letters; if he has a bell, it is rung, too. From any thread. The second waits for
+ * that, up to `timeout_ms` (-1: for ever), unless it has been called since `seen`.
+ * Returns what is to be `seen` the next time. */
 void pws_crew_call(pws_crew *crew);
 uint32_t pws_crew_wait_call(pws_crew *crew, uint32_t seen, int timeout_ms);
 

@@ -1,5 +1,6 @@
 #include "engine/letters.h"
 
+#include "engine/crew.h"
 #include "engine/engine.h"
 #include "engine/give_up.h"
 #include "engine/mind.h"
@@ -8,13 +9,24 @@
  */
 #define CREW_LOST_MS 2000
 
+/* Whether threads of a crew are at requests that they may well answer: it is only a
+ * loop beside them (the bell) that is held up. */
+static bool
+is_at_work(const pws_relief *relief)
+{
+    const pws_crew *crew = relief->crew;
+
+    return crew != NULL && crew->bell != NULL && crew->out > 0 && !relief->gives_up;
+}
+
 /* Tell the master when nobody has to be served any more. */
 static void
 note_desertion(pws_relief *relief)
 {
     pws_cell *cell = relief->terms.cell;
 
-    if (!atomic_load(&cell->deserted) && pws_give_up_is_done(relief->engine)) {
+    if (!is_at_work(relief) && !atomic_load(&cell->deserted) &&
+        pws_give_up_is_done(relief->engine)) {
         atomic_store(&cell->deserted, true);
         pws_mind_tell(relief);
     }
@@ -84,6 +96,14 @@ answer_for_apps(pws_relief *relief, pws_exchange *x)
     }
 }
 
+/* Who looks after a crew is silent. Where that is a loop of its own (the bell), which a
+ * task of the app may hold up, the crew's threads can run all the same. */
+static bool
+is_python_lost(const pws_relief *relief)
+{
+    return relief->engine->poller.owes_sign && relief->crew->bell == NULL;
+}
+
 void
 pws_letters_heed(pws_relief *relief, pws_exchange *x)
 {
@@ -97,7 +117,7 @@ pws_letters_heed(pws_relief *relief, pws_exchange *x)
     if (!must_give_up(relief)) {
         return;
     }
-    if (relief->crew != NULL && !e->poller.owes_sign &&
+    if (relief->crew != NULL && !is_python_lost(relief) &&
         pws_clock_now_ms() - relief->seen_ms < CREW_LOST_MS) {
         return; /* some of its threads may come back */
     }
@@ -117,11 +137,15 @@ pws_letters_witness(pws_relief *relief)
     bool ordered;
 
     relief->letters |= relief->engine->poller.letters;
+    if ((relief->letters & relief->terms.drain_letters) != 0) {
+        pws_engine_announce_drain(relief->engine);
+    }
     ordered = (relief->letters & relief->terms.give_up_letters) != 0;
     if (!ordered || cell == NULL) {
         return;
     }
     if (must_give_up(relief)) {
+        pws_engine_drain(relief->engine);
         atomic_store(&cell->relieved, true);
         note_desertion(relief);
     }

@@ -13,8 +13,9 @@
 /* For the relief, while it polls; `x`: what the executor's app has in hand, or NULL. */
 void pws_letters_heed(pws_relief *relief, pws_exchange *x);
 
-/* For who polls instead of the relief: if the master waits to kill this process, tell
- * it that somebody is at work, and when nobody has to be served any more. */
+/* For who polls instead of the relief, in a crew: if the master waits to kill this
+ * process, drain, should who looks after the crew not have come to that; tell that
+ * somebody is at work, and when nobody has to be served any more. */
 void pws_letters_witness(pws_relief *relief);
 
 #endif

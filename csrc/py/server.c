@@ -23,14 +23,20 @@ close_pipe(pws_server *self)
 static void
 end_hosted(pws_server *self)
 {
-    if (self->app != NULL) {
+    if (self->app == NULL) {
+        return;
+    }
+    if (self->threads != NULL) {
+        pws_server_end_threads(self);
+    }
+    else {
         pws_hosted_end(&self->hosted);
         if (self->hosted.left_behind) {
             Py_INCREF(self); /* for ever: who was left behind may come back */
         }
-        self->serving = false;
-        Py_CLEAR(self->app);
     }
+    self->serving = false;
+    Py_CLEAR(self->app);
 }
 
 static void
@@ -121,15 +127,6 @@ prepare(PyObject *object, PyObject *app)
 }
 
 static PyObject *
-interrupt(PyObject *object, PyObject *exception)
-{
-    const pws_server *self = (const pws_server *)object;
-
-    return PyLong_FromLong(
-        self->threads != NULL ? pws_threads_interrupt(self->threads, exception) : 0);
-}
-
-static PyObject *
 serve(PyObject *object, PyObject *app)
 {
     pws_server *self = (pws_server *)object;
@@ -165,10 +162,15 @@ begin(PyObject *object, PyObject *args)
 {
     pws_server *self = (pws_server *)object;
     PyObject *app, *host = NULL;
+    pws_lane_config config;
     pws_runner *runner;
 
     if (!PyArg_ParseTuple(args, "O|O:begin", &app, &host) || check_idle(self) < 0) {
         return NULL;
+    }
+    config = lane_config(self, app);
+    if (app != Py_None && host == NULL && pws_server_wants_threads(self)) {
+        return pws_server_begin_threads(self, &config) < 0 ? NULL : Py_NewRef(Py_None);
     }
     if (!self->settings.engine.hosted) {
         PyErr_SetString(PyExc_ValueError, "begin(): the settings have no `hosted`");
@@ -177,7 +179,7 @@ begin(PyObject *object, PyObject *args)
     if (app == Py_None) {
         pws_accept_leave(&self->engine);
     }
-    self->hosted = (pws_hosted){.config = lane_config(self, app)};
+    self->hosted = (pws_hosted){.config = config};
     self->in_greenlets = self->hosted.config.multithread = host != NULL;
     runner = host != NULL ? pws_greenlets_runner_new(&self->hosted, host)
                           : pws_inline_runner_new(&self->hosted.config);
@@ -206,12 +208,14 @@ static PyObject *
 take_step(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     pws_server *self = (pws_server *)object;
+    pws_warden *warden;
     int rc;
 
     if (check_begun(self) < 0) {
         return NULL;
     }
-    rc = pws_hosted_step(&self->hosted);
+    warden = pws_server_warden(self);
+    rc = warden != NULL ? pws_warden_step(warden) : pws_hosted_step(&self->hosted);
     return rc < 0 ? NULL : PyBool_FromLong(rc);
 }
 
@@ -231,16 +235,20 @@ static PyObject *
 is_done(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     const pws_server *self = (const pws_server *)object;
+    const pws_warden *warden = pws_server_warden(self);
+    bool done = warden != NULL ? warden->stage == PWS_WARDEN_DONE : self->hosted.done;
 
-    return PyBool_FromLong(self->app == NULL || self->hosted.done);
+    return PyBool_FromLong(self->app == NULL || done);
 }
 
 static PyObject *
 end(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     pws_server *self = (pws_server *)object;
+    const pws_warden *warden = pws_server_warden(self);
 
-    if (self->app != NULL && self->hosted.stepping) {
+    if (self->app != NULL &&
+        (warden != NULL ? warden->stepping : self->hosted.stepping)) {
         PyErr_SetString(PyExc_RuntimeError, "end() in a step(): stop() first");
         return NULL;
     }
@@ -301,8 +309,10 @@ static PyObject *
 get_fileno(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     const pws_server *self = (const pws_server *)object;
+    const pws_warden *warden = pws_server_warden(self);
+    int fd = warden != NULL ? warden->bell.fd : self->engine.poller.fd;
 
-    return check_open(self) < 0 ? NULL : PyLong_FromLong(self->engine.poller.fd);
+    return check_open(self) < 0 ? NULL : PyLong_FromLong(fd);
 }
 
 static PyObject *
@@ -310,6 +320,7 @@ stop(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {(char *)"graceful", (char *)"delay", NULL};
     pws_server *self = (pws_server *)object;
+    pws_warden *warden = pws_server_warden(self);
     pws_orders *orders = &self->orders;
     int graceful = 1, wanted;
     double delay = 0;
@@ -337,6 +348,9 @@ stop(PyObject *object, PyObject *args, PyObject *kwargs)
     if (self->engine_open) {
         pws_engine_announce_drain(&self->engine);
         pws_engine_wake(&self->engine);
+    }
+    if (warden != NULL) {
+        pws_warden_call(warden);
     }
     Py_RETURN_NONE;
 }
@@ -378,6 +392,9 @@ abandon(PyObject *object, PyObject *Py_UNUSED(unused))
             pws_hosted_abandon(&self->hosted);
         }
         pws_engine_abandon(&self->engine);
+        if (self->threads != NULL) {
+            pws_warden_close(pws_threads_warden(self->threads));
+        }
         close_pipe(self);
     }
     Py_RETURN_NONE;
@@ -485,7 +502,7 @@ requests(PyObject *object, void *Py_UNUSED(unused))
 static PyMethodDef methods[] = {
     {"prepare", prepare, METH_O,
      "prepare(app): make the threads that serve(app) will use, if it uses any."},
-    {"interrupt", interrupt, METH_O,
+    {"interrupt", pws_server_interrupt, METH_O,
      "interrupt(exception): raise it in the threads that run the requests which the "
      "master wants to be interrupted; or any. Returns in how many."},
     {"serve", serve, METH_O,
@@ -493,8 +510,9 @@ static PyMethodDef methods[] = {
     {"fileno", get_fileno, METH_NOARGS,
      "fileno(): for another loop, to be watched for reading: when to call step()."},
     {"begin", begin, METH_VARARGS,
-     "begin(app, host): serve in another loop of this thread, from now until end(); "
-     "with a host (csrc/py/greenlets.h) each request in a greenlet. With None for an "
+     "begin(app, host): serve in another loop of this thread, from now until end(), or "
+     "in threads beside it, where the settings have several; with a host "
+     "(csrc/py/greenlets.h) each request in a greenlet. With None for an "
      "app connections are somebody else's, who has descriptors of his own: orders and "
      "signs of life are all that is left to do."},
     {"says_close", says_close, METH_NOARGS,

@@ -19,9 +19,9 @@ typedef struct {
     bool serving;
     bool in_greenlets;     /* between begin() and end(): the app runs there */
     bool left_behind;      /* some threads are, for good, with all of this */
-    pws_hosted hosted;     /* between begin() and end() */
-    PyObject *app;         /* of that time; else NULL */
-    pws_threads *threads;  /* between prepare() and the end of serve(); else NULL */
+    pws_hosted hosted;     /* between begin() and end(), where no threads serve */
+    PyObject *app;         /* of that time, with threads too; else NULL */
+    pws_threads *threads;  /* from prepare() to the end of serving; else NULL */
     PyObject *threads_app; /* what they run */
     pws_listeners *listeners;
     bool owns_listeners; /* nobody else closes them */

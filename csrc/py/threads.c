@@ -1,17 +1,11 @@
 #include "py/threads.h"
 
-#include <errno.h>
-
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/crew.h"
 #include "engine/evict.h"
-#include "engine/give_up.h"
 #include "py/call.h"
 #include "py/turn.h"
-
-/* How long threads are waited for that are stuck when the time to stop in is over. */
-#define LAST_MS 500
+#include "py/warden.h"
 
 /* What one thread has. */
 typedef struct {
@@ -26,25 +20,12 @@ typedef struct {
 struct pws_threads {
     pws_lane_config config;
     pws_crew crew;
+    pws_warden warden;
     worker *workers;
     unsigned count, started;
-    bool serving; /* they have begun */
-    bool ended;   /* the crew was told to end */
 };
 
 static const char CAPSULE[] = "pywsgiserve._core.worker";
-
-/* The GIL is not waited for with the lease: a fork waits for that with the GIL. */
-static void
-take_lease(pws_crew *crew)
-{
-    while (!pws_crew_try_take(crew)) {
-        Py_BEGIN_ALLOW_THREADS
-        pws_crew_take(crew);
-        pws_lease_drop(&crew->engine->lease);
-        Py_END_ALLOW_THREADS
-    }
-}
 
 /* The hand of the board that shows the request; NULL: none does. */
 static pws_hand *
@@ -116,7 +97,7 @@ take_turn(worker *w)
     pws_exchange *x;
     bool goes_on = true;
 
-    take_lease(crew);
+    pws_turn_take_crew_lease(crew);
     x = pws_crew_next(crew, w->seat);
     if (x != NULL) {
         run(w, x);
@@ -326,6 +307,7 @@ pws_threads_new(const pws_lane_config *config, unsigned n)
         PyErr_NoMemory();
         return NULL;
     }
+    pws_warden_init(&all->warden, &all->config, &all->crew);
     for (unsigned i = 0; i < n; i++) {
         if (start_thread(all, i) < 0) {
             name_failure(i, n);
@@ -338,169 +320,22 @@ pws_threads_new(const pws_lane_config *config, unsigned n)
 
 /* Serving */
 
-/* One look at what there is to do; under the lease. */
-typedef struct {
-    unsigned letters;
-    bool ends;
-    int error, wait_ms;
-} outlook;
-
-static outlook
-look(pws_threads *all)
-{
-    const pws_orders *orders = all->config.orders;
-    pws_engine *e = all->config.engine;
-    outlook seen;
-
-    pws_engine_tidy(e);
-    e->poller.mute = false; /* here is who the master asks: Python runs */
-    pws_poller_give_owed_sign(&e->poller);
-    e->poller.mute = true;
-    seen.letters = pws_turn_take_letters(e);
-    e->relief.letters |= seen.letters;
-    seen.ends = pws_turn_should_end(e, orders);
-    switch (atomic_load(&orders->stop)) {
-    case PWS_STOP_NOT:
-        break;
-    case PWS_STOP_GRACEFUL:
-        pws_park_end_at(e, atomic_load(&orders->end_ms));
-        break;
-    default:
-        pws_park_end_at(e, 0);
-    }
-    pws_engine_tidy(e); /* a drain has left deadlines */
-    seen.error = all->crew.error;
-    seen.wait_ms = pws_turn_time_left_ms(e, orders);
-    return seen;
-}
-
-/* What signals and orders say. Returns 1 when there were orders, which may have changed
- * everything, 0, or -1 with an exception. */
-static int
-heed(const pws_threads *all, unsigned letters)
-{
-    int before = atomic_load(&all->config.orders->stop);
-
-    if (PyErr_CheckSignals() < 0 || pws_turn_heed(&all->config, letters) < 0) {
-        return -1;
-    }
-    return letters != 0 || atomic_load(&all->config.orders->stop) != before ? 1 : 0;
-}
-
-static int
-serve(pws_threads *all)
-{
-    pws_crew *crew = &all->crew;
-    uint32_t called = 0;
-
-    for (;;) {
-        outlook seen;
-        int rc;
-
-        take_lease(crew);
-        seen = look(all);
-        pws_lease_drop(&crew->engine->lease);
-        if (seen.error != 0) {
-            errno = seen.error;
-            PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
-        }
-        rc = heed(all, seen.letters);
-        if (rc < 0) {
-            return -1;
-        }
-        if (seen.ends) {
-            return 0;
-        }
-        if (rc == 0) {
-            Py_BEGIN_ALLOW_THREADS
-            called = pws_crew_wait_call(crew, called, seen.wait_ms);
-            Py_END_ALLOW_THREADS
-        }
-    }
-}
-
-/* The end */
-
-/* Who has no request leaves, and nobody waits for a client any more. */
-static void
-end_crew(pws_threads *all)
-{
-    if (!all->ended) {
-        all->ended = true;
-        Py_BEGIN_ALLOW_THREADS
-        pws_crew_take(&all->crew);
-        pws_park_end_at(all->config.engine, 0);
-        pws_lease_drop(&all->config.engine->lease);
-        pws_crew_end(&all->crew);
-        Py_END_ALLOW_THREADS
-    }
-}
-
-/* The time to stop in is over: answer for the apps, and for those they will not see. */
-static void
-say_last_words(pws_threads *all)
-{
-    pws_engine *e = all->config.engine;
-
-    take_lease(&all->crew);
-    pws_give_up_hands(e);
-    pws_give_up_queue(e);
-    pws_engine_tidy(e);
-    pws_lease_drop(&e->lease);
-}
-
-/* Wait until all have left. A stop that is graceful ends with its time; signals are
- * taken. Returns 0, or -1 with an exception. */
-static int
-see_out(pws_threads *all)
-{
-    const pws_orders *orders = all->config.orders;
-    pws_crew *crew = &all->crew;
-    int64_t last_ms = PWS_NEVER;
-    uint32_t called = 0;
-
-    while (atomic_load(&crew->present) > 0) {
-        int64_t now_ms = pws_clock_now_ms();
-
-        if (PyErr_CheckSignals() < 0) {
-            return -1;
-        }
-        if (last_ms == PWS_NEVER && atomic_load(&orders->stop) == PWS_STOP_GRACEFUL &&
-            now_ms >= atomic_load(&orders->end_ms)) {
-            say_last_words(all);
-            last_ms = now_ms + LAST_MS;
-        }
-        if (now_ms >= last_ms) {
-            break;
-        }
-        Py_BEGIN_ALLOW_THREADS
-        called = pws_crew_wait_call(crew, called, 100);
-        Py_END_ALLOW_THREADS
-    }
-    return 0;
-}
-
 int
 pws_threads_serve(pws_threads *all)
 {
-    pws_engine *e = all->config.engine;
-    int rc;
+    int rc = pws_warden_serve(&all->warden);
 
-    if (!pws_turn_start_relief(&all->config)) {
-        PyErr_SetString(PyExc_RuntimeError, "threads: the relief cannot be started");
-        return -1;
-    }
-    pws_hold_allow_crew(&e->hold, &e->relief);
-    all->serving = true;
-    pws_crew_begin(&all->crew);
-    rc = serve(all);
-    end_crew(all);
-    if (rc == 0) {
-        rc = see_out(all);
-    }
+    pws_warden_send_home(&all->warden);
     return rc;
 }
+
+pws_warden *
+pws_threads_warden(pws_threads *all)
+{
+    return &all->warden;
+}
+
+/* The end */
 
 static int
 join(worker *w)
@@ -519,9 +354,9 @@ pws_threads_free(pws_threads *all)
     unsigned present;
 
     PyErr_Fetch(&type, &value, &traceback);
-    end_crew(all);
+    pws_warden_send_home(&all->warden);
     pws_relief_end(&all->config.engine->relief);
-    present = all->serving ? atomic_load(&all->crew.present) : 0;
+    present = all->warden.begun ? atomic_load(&all->crew.present) : 0;
     if (present > 0) {
         pws_log(PWS_LOG_WARNING, "%u threads are still in the app: left behind",
                 present);
@@ -539,6 +374,7 @@ pws_threads_free(pws_threads *all)
             pws_lane_free(w->lane);
         }
     }
+    pws_warden_close(&all->warden);
     pws_crew_free(&all->crew);
     all->config.engine->lends_waits = false;
     all->config.engine->relief.crew = NULL;
@@ -578,7 +414,8 @@ master_asks(const pws_threads *all)
 int
 pws_threads_interrupt(pws_threads *all, PyObject *exception)
 {
-    bool any = !master_asks(all);
+    /* Who is silent and has a loop to himself is in no request: it is the loop. */
+    bool any = !master_asks(all) && !pws_warden_is_guest(&all->warden);
     int n = 0;
 
     for (unsigned i = 0; i < all->started; i++) {

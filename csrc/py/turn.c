@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/crew.h"
 #include "py/call.h"
 
 void
@@ -13,6 +14,17 @@ pws_turn_take_lease_back(pws_engine *e)
     if (!pws_lease_try_take(&e->lease)) {
         pws_relief_hurry(&e->relief);
         pws_lease_take(&e->lease);
+    }
+}
+
+void
+pws_turn_take_crew_lease(pws_crew *crew)
+{
+    while (!pws_crew_try_take(crew)) {
+        Py_BEGIN_ALLOW_THREADS
+        pws_crew_take(crew);
+        pws_lease_drop(&crew->engine->lease);
+        Py_END_ALLOW_THREADS
     }
 }
 

@@ -24,6 +24,10 @@ pws_turn_take_lease(pws_engine *e)
     }
 }
 
+/* The same for a thread of a crew, or who looks after it. The GIL is not waited for
+ * with the lease: a fork waits for that with the GIL. */
+void pws_turn_take_crew_lease(pws_crew *crew);
+
 /* The master's orders that have come since. Under the lease; the GIL is not needed. */
 static inline unsigned
 pws_turn_take_letters(pws_engine *e)

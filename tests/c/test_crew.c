@@ -21,6 +21,7 @@ static pws_crew crew;
 static pthread_t threads[SEATS_MAX];
 static _Atomic unsigned inside, most_inside, handovers;
 static _Atomic(pws_seat *) last_seat;
+static pws_poller *ring;  /* the bell of a crew beside a loop, or NULL */
 static _Atomic bool gate; /* closed for apps that wait for it */
 
 /* CHECK is for the test's own thread. */
@@ -126,6 +127,7 @@ start(unsigned count, bool relieved)
     r.config.request_buffering = false;
     rig_open(&r);
     CHECK_EQ(pws_crew_init(&crew, &r.engine, count), 0);
+    crew.bell = ring;
     if (relieved) {
         CHECK_EQ(pws_relief_start(&r.engine.relief, &r.engine), 0);
         pws_hold_allow_crew(&r.engine.hold, &r.engine.relief);
@@ -214,6 +216,41 @@ TEST(requests_are_served_by_whoever_leads)
     }
     close(fd);
     finish();
+}
+
+/* Nothing but its own end is to come to the poller then. */
+TEST(the_last_thing_of_a_drain_is_told_by_the_bell)
+{
+    pws_poller bell;
+    int fd;
+
+    CHECK_EQ(pws_poller_init(&bell), 0);
+    ring = &bell;
+    start(2, true);
+    fd = dial();
+    atomic_store(&gate, true);
+    ask(fd, "/gate");
+    for (int64_t until = rig_deadline(); atomic_load(&inside) < 1;) {
+        CHECK(poll(NULL, 0, 1) == 0 && rig_deadline() - until < 20000);
+    }
+    pws_crew_take(&crew);
+    pws_engine_drain(&r.engine);
+    CHECK(!pws_engine_is_drained(&r.engine));
+    pws_lease_drop(&r.engine.lease);
+    atomic_store(&gate, false);
+    hear(fd, "/gate");
+    close(fd);
+    for (bool drained = false; !drained;) {
+        CHECK_EQ(poll(&(struct pollfd){.fd = bell.fd, .events = POLLIN}, 1, 20000), 1);
+        CHECK_EQ(pws_poller_wait(&bell, 0), 0);
+        CHECK(bell.woken);
+        pws_crew_take(&crew);
+        drained = pws_engine_is_drained(&r.engine);
+        pws_lease_drop(&r.engine.lease);
+    }
+    finish();
+    ring = NULL;
+    pws_poller_close(&bell);
 }
 
 TEST(a_connection_goes_from_thread_to_thread)

@@ -129,3 +129,51 @@ TEST(a_crew_may_come_back_for_some_time)
     CHECK(relief->gives_up);
     finish();
 }
+
+/* Beside a loop, which does not come to its bell. */
+static void
+hold_loop_up(pws_poller *bell)
+{
+    CHECK_EQ(pws_poller_init(bell), 0);
+    crew.bell = bell;
+    r.engine.poller.owes_sign = true;
+}
+
+TEST(threads_beside_a_loop_that_is_held_up_drain_and_end_their_requests)
+{
+    pws_poller bell;
+
+    start();
+    hold_loop_up(&bell);
+    crew.out = 1;
+    order(0, 0);
+    CHECK(r.engine.drained);
+    CHECK(atomic_load(&cell.relieved));
+    CHECK(!atomic_load(&cell.deserted));
+    crew.out = 0;
+    pws_letters_witness(&r.engine.relief);
+    CHECK(atomic_load(&cell.deserted));
+    pws_poller_close(&bell);
+    finish();
+}
+
+TEST(threads_beside_a_loop_that_is_held_up_may_come_back)
+{
+    pws_relief *relief = &r.engine.relief;
+    pws_poller bell;
+
+    start();
+    hold_loop_up(&bell);
+    crew.out = 1;
+    relief->seen_ms = pws_clock_now_ms();
+    r.engine.poller.letters |= GIVE_UP;
+    pws_letters_heed(relief, NULL);
+    CHECK(!relief->gives_up);
+    CHECK(!atomic_load(&cell.deserted));
+    relief->seen_ms -= 60000;
+    pws_letters_heed(relief, NULL);
+    CHECK(relief->gives_up);
+    CHECK(atomic_load(&cell.deserted));
+    pws_poller_close(&bell);
+    finish();
+}
