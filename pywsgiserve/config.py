@@ -201,7 +201,8 @@ class Config:
         section="Workers",
         flags=("--threads",),
         metavar="INT",
-        help="Threads of a worker that run the app: gthread, which sync becomes by it.",
+        help="""Threads of a worker that run the app: gthread, which sync becomes by it,
+        asyncio and tornado.""",
     )
     worker_connections: int = setting(
         1000,

@@ -141,7 +141,8 @@ class Life:
             worker.max_requests = config.max_requests + jitter
         call_needed(config, "post_worker_init", worker)
         ring = logs.ring(self.rings, self.core.place)
-        settings = native(config, self.access_log.fd, ring, worker=worker)
+        fit = self.kind.fit(config, app)
+        settings = native(fit, self.access_log.fd, ring, worker=worker)
         try:
             engine = _core.Server(
                 settings, logs.exception, self.listeners, self.core, self.heed
@@ -241,7 +242,7 @@ class Life:
         raise SystemExit(ABORTED)
 
     def abort_in_threads(self, engine: _core.Server) -> None:
-        """No app runs here, in the main thread, where signals are taken."""
+        """No request runs here, in the main thread, where signals are taken."""
         if engine.interrupt(SystemExit):
             self.worker.aborted = True
             call_safely(self.config, "worker_abort", self.worker)

@@ -13,6 +13,7 @@ one, which is imported in the process that will load the app, with two functions
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 from dataclasses import dataclass
@@ -61,15 +62,22 @@ class Kind:
     """A class of workers; `module` is where it is, if it needs one."""
 
     name: str
-    hosted: bool = False  # The engine is in a loop of somebody else.
+    hosted: bool = False  # The engine is in a loop of somebody else, and no threads'.
     module: str = ""
     foreign: type | str = ""  # Somebody else's class, or its name; there is no engine.
 
     def takes(self, app: object) -> bool:
         """Whether it runs this app, which need not be one for WSGI."""
+        return bool(self.foreign) or self._is_tornados(app)
+
+    def _is_tornados(self, app: object) -> bool:
         made_of = {names.path(cls) for cls in type(app).__mro__}
-        own = self.name == "tornado" and "tornado.web.Application" in made_of
-        return own or bool(self.foreign)
+        return self.name == "tornado" and "tornado.web.Application" in made_of
+
+    def fit(self, config: Config, app: object) -> Config:
+        """The settings for what runs this app: Tornado's own server is in its loop."""
+        alone = config.threads > 1 and self._is_tornados(app)
+        return dataclasses.replace(config, threads=1) if alone else config
 
     def setup(self, config: Config) -> None:
         """Before the app is imported in this process, and after each fork: see above."""
@@ -130,12 +138,12 @@ def find(config: Config) -> Kind:
             "client writes would stop the loop; gthread, gevent and eventlet can"
         )
     timed = config.request_timeout or config.slow_request_timeout
-    if name == "gthread" and timed and config.threads > _core.HANDS:
+    if timed and threads(config) > _core.HANDS:
         which = "request_timeout" if config.request_timeout else "slow_request_timeout"
         raise ConfigError(
             f"{which}: minds up to {_core.HANDS} threads, got threads = {config.threads}"
         )
-    return Kind(name, name in HOSTED, module)
+    return Kind(name, name in HOSTED and threads(config) == 1, module)
 
 
 def foreign(config: Config, name: str | type) -> Kind:

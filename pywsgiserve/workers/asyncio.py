@@ -1,7 +1,8 @@
 """`worker_class = "asyncio"`: a WSGI app in a thread that has an asyncio loop running.
 
 The app is called from the loop, so it can start tasks there, and while it runs, nothing
-else does. The loop is uvloop's, where that is installed.
+else does; with `threads`, it is called in these, and the loop runs beside them. The loop
+is uvloop's, where that is installed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pywsgiserve import logs
-from pywsgiserve.checks import ConfigError
 from pywsgiserve.workers.loop import Host, Setup, close
 
 if TYPE_CHECKING:
@@ -27,15 +27,12 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     logs.line("INFO", "The loop is uvloop's")
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def setup(config: Config) -> None:
     """Let there be a loop when the app is imported: what it begins there will run."""
-    if config.threads > 1:
-        raise ConfigError(
-            f"threads: asyncio runs the app in the loop's thread, got {config.threads}"
-        )
     loops.make(config, new_loop)
 
 

@@ -1,6 +1,6 @@
 """`worker_class = "tornado"`: apps in a thread that has Tornado's IOLoop running.
 
-A WSGI app is called from the loop, as on asyncio. A `tornado.web.Application` is served
+A WSGI app is called from the loop or in threads beside it, as on asyncio. A `tornado.web.Application` is served
 by Tornado's own HTTP server, on our sockets: its connections are Tornado's, and what is
 set for ours has no effect there, which is said.
 """
@@ -36,10 +36,6 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def setup(config: Config) -> None:
     """Let there be a loop when the app is imported: what it begins there will run."""
-    if config.threads > 1:
-        raise ConfigError(
-            f"threads: tornado runs the app in the loop's thread, got {config.threads}"
-        )
     loops.make(config, new_loop)
 
 

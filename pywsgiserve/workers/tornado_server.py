@@ -47,6 +47,7 @@ IDLE_SETTINGS = (
     "sendfile",
     "server_header",
     "slow_request_timeout",
+    "threads",
     "worker_connections",
 )
 

@@ -352,14 +352,9 @@ def test_a_unix_socket_is_shared_and_so_is_the_work(host, short_path):
 # Settings
 
 
-def test_streaming_request_bodies_are_refused_by_name(host):
-    with host("--no-request-buffering", ready=False, killed=True) as server:
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_streaming_request_bodies_are_refused_by_name(host, threads):
+    words = ("--no-request-buffering", "--threads", threads)
+    with host(*words, ready=False, killed=True) as server:
         assert server.wait() == 1
         assert "request_buffering: " in server.stderr
-
-
-def test_threads_are_refused_by_name(host):
-    with host("--threads", "4", ready=False, killed=True) as server:
-        server.wait_for("threads: ")
-        server.wait()
-        assert "the app in the loop's thread, got 4" in server.stderr

@@ -64,6 +64,26 @@ def test_sync_with_several_threads_is_gthread(all_there):
     assert workers.threads(config) == 4
 
 
+@pytest.mark.parametrize("name", ["tornado", "asyncio"])
+def test_threads_beside_a_loop_are_not_in_it(all_there, name):
+    config = Config(worker_class=name, threads=4)
+
+    assert workers.threads(config) == 4
+    assert not workers.find(config).hosted
+    assert workers.find(config).module == f"pywsgiserve.workers.{name}"
+    assert workers.idle_settings(config) == []
+
+
+def test_an_application_of_tornados_has_no_threads(all_there):
+    from tornado.web import Application
+
+    config = Config(worker_class="tornado", threads=4)
+    kind = workers.find(config)
+
+    assert workers.find(kind.fit(config, Application())).hosted
+    assert kind.fit(config, lambda environ, start_response: []) is config
+
+
 @pytest.mark.parametrize("name", ["gevent", "eventlet"])
 def test_threads_where_there_are_none_are_named(all_there, name):
     config = Config(worker_class=name, threads=4)
@@ -92,9 +112,10 @@ def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, name):
     )
 
 
+@pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("name", ["tornado", "asyncio"])
-def test_a_loop_cannot_do_without_buffering(all_there, name):
-    said = refusal(worker_class=name, request_buffering=False)
+def test_a_loop_cannot_do_without_buffering(all_there, name, threads):
+    said = refusal(worker_class=name, request_buffering=False, threads=threads)
 
     assert said.startswith(f"request_buffering: {name} cannot do without")
 
