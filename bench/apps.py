@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,10 @@ App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 HELLO = b"Hello, world!"
 CHUNK = b"c" * 1024
 CHUNKS = 100
+NAP_S = 0.01
+SLOW_S = 0.2
+EVENT = b"data: {}\n\n"
+EVENT_S = 0.1
 FILE_SIZES = {"file_1k": 1_000, "file_100k": 100_000, "file_10m": 10_000_000}
 
 
@@ -54,6 +59,41 @@ def stream(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain")])
     for _ in range(CHUNKS):
         yield CHUNK
+
+
+def nap(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Waits as for a database that is quick."""
+    time.sleep(NAP_S)
+    return hello(environ, start_response)
+
+
+def compute(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Keeps the interpreter busy for about a millisecond."""
+    total = 0
+    for number in range(20_000):
+        total += number
+    return hello(environ, start_response)
+
+
+def mix(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Waits long for one path, and not at all for others."""
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(SLOW_S)
+    return hello(environ, start_response)
+
+
+def events(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Server-sent events without an end, as often as the query says."""
+    if not environ["QUERY_STRING"]:
+        return hello(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    return _one_after_another(float(environ["QUERY_STRING"]))
+
+
+def _one_after_another(pause_s: float) -> Iterator[bytes]:
+    while True:
+        yield EVENT
+        time.sleep(pause_s)
 
 
 def sample_file(size: int) -> Path:
@@ -140,6 +180,10 @@ _FACTORIES: dict[str, Callable[[], App]] = {
     "1m": lambda: body_of(1_000_000),
     "post": lambda: post,
     "stream": lambda: stream,
+    "nap": lambda: nap,
+    "compute": lambda: compute,
+    "mix": lambda: mix,
+    "events": lambda: events,
     "flask": flask_hello,
     "django": django_hello,
     **{name: partial(file_of, size) for name, size in FILE_SIZES.items()},

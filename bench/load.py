@@ -37,13 +37,14 @@ end
 
 @dataclass(frozen=True)
 class Counts:
-    """What wrk saw."""
+    """What the load program saw."""
 
     requests: int
     seconds: float
     p50_us: float
     p99_us: float
     trouble: str  # errors, in words; empty when there were none
+    p999_us: float = 0.0  # wrk is not asked for it
 
 
 def run(server: Server, machine: Machine, seconds: float) -> Counts:

@@ -72,11 +72,11 @@ def floor_answer(workload: Workload) -> bytes:
     return "\r\n".join([*fields, "", ""]).encode() + body
 
 
-def build_floor(scratch: Path) -> Path:
-    """Compile floor.c, once."""
-    program = scratch / "floor"
+def built(name: str, scratch: Path) -> Path:
+    """The C program of that name in this folder, compiled once."""
+    program = scratch / name
     if not program.exists():
-        source = Path(__file__).with_name("floor.c")
+        source = Path(__file__).with_name(f"{name}.c")
         subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True)
     return program
 
@@ -84,7 +84,7 @@ def build_floor(scratch: Path) -> Path:
 def _floor(workload: Workload, port: int, scratch: Path) -> list[str]:
     answer = scratch / f"answer-{workload.name}"
     answer.write_bytes(floor_answer(workload))
-    command = [str(build_floor(scratch)), "-p", str(port), "-a", str(answer)]
+    command = [str(built("floor", scratch)), "-p", str(port), "-a", str(answer)]
     command += ["-b", str(workload.upload)]
     if workload.close:
         command.append("-c")
@@ -101,18 +101,30 @@ def _called(name: str) -> Command:
 
 
 def _granian(workload: Workload, port: int, scratch: Path) -> list[str]:
-    options = "--interface wsgi --workers 1 --runtime-threads 1 --blocking-threads 1"
+    return granian(port, threads=1)
+
+
+def granian(port: int, *, threads: int) -> list[str]:
+    options = "--interface wsgi --workers 1 --runtime-threads 1"
+    options += f" --blocking-threads {threads} --workers-kill-timeout 1"
     options += " --backpressure 20000"  # connections at a time
     options += f" --no-ws --http 1 --no-access-log --host 127.0.0.1 --port {port}"
     return [sys.executable, "-m", "granian", *options.split(), "bench.wsgi:application"]
 
 
-def _gunicorn(kind: str) -> Command:
+def worker_options(kind: str, workload: Workload, port: int) -> str:
+    """What Gunicorn and we are both told."""
+    options = f"--bind 127.0.0.1:{port} --workers 1 --worker-class {kind}"
+    options += " --worker-connections 20000 --keep-alive 60 --log-level warning"
+    options += " --graceful-timeout 1"
+    if kind == "gthread":
+        options += f" --threads {workload.threads}"
+    return options
+
+
+def gunicorn(kind: str) -> Command:
     def command(workload: Workload, port: int, scratch: Path) -> list[str]:
-        options = f"--bind 127.0.0.1:{port} --workers 1 --worker-class {kind}"
-        options += " --worker-connections 20000 --keep-alive 60 --log-level warning"
-        if kind == "gthread":
-            options += " --threads 4"
+        options = worker_options(kind, workload, port)
         if _gunicorn_has_control_socket():
             options += " --no-control-socket"
         program = [sys.executable, "-m", "gunicorn"]
@@ -160,9 +172,9 @@ ALL = (
         "on CPython 3.11 or later",
     ),
     Peer("uwsgi", _uwsgi, "import pyuwsgi", "pyuwsgi"),
-    Peer("gunicorn-sync", _gunicorn("sync"), "import gunicorn", "gunicorn"),
-    Peer("gunicorn-gthread", _gunicorn("gthread"), "import gunicorn", "gunicorn"),
-    Peer("gunicorn-gevent", _gunicorn("gevent"), "import gunicorn, gevent", "gunicorn"),
+    Peer("gunicorn-sync", gunicorn("sync"), "import gunicorn", "gunicorn"),
+    Peer("gunicorn-gthread", gunicorn("gthread"), "import gunicorn", "gunicorn"),
+    Peer("gunicorn-gevent", gunicorn("gevent"), "import gunicorn, gevent", "gunicorn"),
     Peer("waitress", _called("waitress"), "import waitress", "waitress"),
     Peer("cheroot", _called("cheroot"), "import cheroot.wsgi", "cheroot"),
     Peer(FLOOR_AGAIN, _floor),

@@ -59,11 +59,12 @@ class Server:
         return total
 
     def memory(self) -> int:
-        """Bytes in RAM, all processes together."""
+        """Bytes in RAM, all processes together, without what is a file's: who else has
+        that open changes its share."""
         total = 0
         for pid in self.processes():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Rss:"):
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
                     total += int(line.split()[1]) * 1024
         return total
 

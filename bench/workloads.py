@@ -66,6 +66,7 @@ class Workload:
     chunked: bool = False  # how the floor answers
     file: int = 0  # bytes of the file that the floor sends
     idle: int = 0  # connections open beside the load
+    threads: int = 4  # of gthread
 
     @property
     def requests(self) -> tuple[bytes, ...]:

@@ -1,0 +1,1 @@
+"""Each class of workers beside Gunicorn's of the same name: `python -m bench.classes`."""
