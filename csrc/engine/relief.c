@@ -32,7 +32,7 @@
 
 /* Looks, or watches, without finding anything after which it does less. */
 #define LOOKS_IN_VAIN 100
-#define LOOKS_AT_CREW_IN_VAIN 20
+#define LOOKS_AT_CREW_IN_VAIN 2 /* to be woken costs an executor as much */
 #define WATCHES_IN_VAIN 10
 
 /* How often the time of all calls of a crew is looked at; the same while we poll. */
@@ -118,7 +118,8 @@ do_less(pws_relief *relief, uint32_t from, uint32_t to)
     if (!atomic_compare_exchange_strong(&relief->word, &from, to)) {
         return;
     }
-    if (pws_hold_any(&relief->engine->hold)) {
+    if (pws_hold_any(&relief->engine->hold) ||
+        (relief->crew != NULL && atomic_load(&relief->crew->vacant))) {
         pws_relief_wake(relief, PWS_RELIEF_LOOKS);
     }
     else if (progress(relief) != relief->seen) {
