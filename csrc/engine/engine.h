@@ -151,6 +151,10 @@ void pws_engine_take_back(pws_engine *e);
 /* The next complete request, or NULL. */
 pws_exchange *pws_engine_next(pws_engine *e);
 
+/* Before its executor has it: one of a crowd that is in hand at the same time keeps
+ * only the memory that it needs. */
+void pws_engine_slim(pws_engine *e, pws_exchange *x);
+
 /* What an executor waits for that can do nothing else meanwhile. */
 typedef struct {
     pws_exchange *x;

@@ -40,6 +40,18 @@ pws_engine_give_exchange(pws_engine *e, pws_exchange *x)
 }
 
 void
+pws_engine_slim(pws_engine *e, pws_exchange *x)
+{
+    if (x->out.at == x->out.end) {
+        pws_pool_give(&e->blocks, x->out.block);
+        x->out.block = NULL;
+    }
+    if (x->body.store != PWS_STORE_STREAM) {
+        pws_intake_fit(x);
+    }
+}
+
+void
 pws_engine_queue(pws_engine *e, pws_exchange *x, bool front)
 {
     e->requests++;

@@ -518,3 +518,13 @@ pws_intake_shrink(pws_exchange *x)
         (void)move_buffer(x, len * 2 < SMALL_ROOM ? SMALL_ROOM : len * 2);
     }
 }
+
+void
+pws_intake_fit(pws_exchange *x)
+{
+    uint32_t len = x->in_end - x->in_start;
+
+    if (len > 0 && len < x->in_room && len < PWS_BLOCK_SIZE / 4) {
+        (void)move_buffer(x, len);
+    }
+}

@@ -44,4 +44,8 @@ void pws_intake_give_buffer(pws_exchange *x);
 /* The connection waits for its client: keep only the memory that it needs. */
 void pws_intake_shrink(pws_exchange *x);
 
+/* The request is complete, and may be in hand for long: keep its bytes, and those
+ * behind it, and no more. */
+void pws_intake_fit(pws_exchange *x);
+
 #endif

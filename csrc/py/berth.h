@@ -21,6 +21,7 @@ typedef struct {
     PyObject *hub; /* switches to the others, and is switched to when they wait */
     PyObject *make, *forget, *late, *overdue, *call_off; /* of the host */
     PyObject *context;                                   /* of each lane */
+    pws_address_text addresses[PWS_ADDRESS_CACHE];       /* of all lanes */
     unsigned long thread;                                /* the hub's */
     uint32_t most, count;
     pws_berth *free;                 /* the one that was used last comes first */

@@ -10,6 +10,9 @@
 /* Free berths that are kept whatever happens, with their greenlets. */
 #define KEPT_FREE 16
 
+/* Requests in hand from which on the next one is to hold little memory. */
+#define CROWD 32
+
 /* How often those that were not needed meanwhile are let go of. */
 #define TRIM_MS 1000
 
@@ -94,6 +97,7 @@ append(pws_greenlets *pool, pws_berth *berth)
     }
     pool->newest = berth;
     pool->in_hand++;
+    pool->runner.crowded = pool->in_hand >= CROWD;
 }
 
 static void
@@ -113,6 +117,7 @@ take_out(pws_greenlets *pool, pws_berth *berth)
     }
     berth->prev = berth->next = NULL;
     pool->in_hand--;
+    pool->runner.crowded = pool->in_hand >= CROWD;
 }
 
 static void
@@ -436,6 +441,8 @@ free_pool(pws_greenlets *pool)
     Py_CLEAR(pool->call_off);
     Py_CLEAR(pool->context);
     Py_CLEAR(pool->forker);
+    pws_lane_clear_addresses(pool->addresses);
+    pool->hosted->config.addresses = NULL;
     PyMem_Free(pool);
 }
 
@@ -515,6 +522,7 @@ pws_greenlets_runner_new(pws_hosted *h, PyObject *host)
                                 .free = end,
                                 .due_ms = PWS_NEVER};
     pool->hosted = h;
+    h->config.addresses = pool->addresses;
     pool->thread = PyThread_get_thread_ident();
     pool->context = PyContext_CopyCurrent();
     if (pool->context == NULL || pws_greenlet_api_load(&pool->api) < 0 ||

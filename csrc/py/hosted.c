@@ -129,6 +129,9 @@ advance(step *s)
         pws_relief_catch_up(&s->e->relief);
         x = may_run ? pws_engine_next(s->e) : NULL;
     }
+    if (x != NULL && runner->crowded) {
+        pws_engine_slim(s->e, x);
+    }
     if (parking == NULL && x == NULL) {
         if (!is_worth_polling(s)) {
             return 0;

@@ -37,6 +37,8 @@ struct pws_runner {
     /* When the next step is to come at the latest, as pws_clock_now_ms() has it;
      * PWS_NEVER: no matter. */
     int64_t due_ms;
+    bool
+        crowded; /* many requests are in hand, so that the next one is to hold little */
 };
 
 struct pws_hosted {

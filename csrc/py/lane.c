@@ -99,7 +99,11 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     lane->pause = pause_without_gil;
     lane->rouse = wake_poller;
     lane->templates = PyMem_Calloc(lane->engine->own_listeners + 1, sizeof(PyObject *));
-    if (lane->templates == NULL) {
+    lane->addresses = config->addresses;
+    if (lane->addresses == NULL) {
+        lane->addresses = PyMem_Calloc(PWS_ADDRESS_CACHE, sizeof(*lane->addresses));
+    }
+    if (lane->templates == NULL || lane->addresses == NULL) {
         PyErr_NoMemory();
         pws_lane_free(lane);
         return NULL;
@@ -144,6 +148,14 @@ pws_lane_drop_released(pws_engine *e)
 }
 
 void
+pws_lane_clear_addresses(pws_address_text *addresses)
+{
+    for (int i = 0; i < PWS_ADDRESS_CACHE; i++) {
+        Py_CLEAR(addresses[i].text);
+    }
+}
+
+void
 pws_lane_free(pws_lane *lane)
 {
     see_others_out(lane);
@@ -161,8 +173,9 @@ pws_lane_free(pws_lane *lane)
     Py_CLEAR(lane->socket);
     Py_CLEAR(lane->status);
     Py_CLEAR(lane->headers);
-    for (int i = 0; i < PWS_ADDRESS_CACHE; i++) {
-        Py_CLEAR(lane->addresses[i].text);
+    if (lane->addresses != NULL && lane->addresses != lane->config->addresses) {
+        pws_lane_clear_addresses(lane->addresses);
+        PyMem_Free(lane->addresses);
     }
     PyMem_Free(lane);
 }

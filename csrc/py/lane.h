@@ -53,6 +53,14 @@ typedef struct {
         drain_ms; /* GRACEFUL: until when connections are accepted; 0: no more */
 } pws_orders;
 
+/* The last few client addresses as Python strings. */
+#define PWS_ADDRESS_CACHE 16
+
+typedef struct {
+    pws_peer peer;
+    PyObject *text;
+} pws_address_text;
+
 /* What a server gives all its lanes. Borrowed. */
 typedef struct {
     pws_module *module;
@@ -67,11 +75,10 @@ typedef struct {
      * second one gets first; called with that, environ, status, headers, length. */
     PyObject *before_request, *after_request;
     const pws_tie *tie; /* NULL: there is no master */
+    /* PWS_ADDRESS_CACHE of them, for lanes of one thread; NULL: each has its own. */
+    pws_address_text *addresses;
     bool multithread, multiprocess, sendfile;
 } pws_lane_config;
-
-/* The last few client addresses as Python strings. */
-#define PWS_ADDRESS_CACHE 16
 
 struct pws_lane {
     const pws_lane_config *config;
@@ -98,15 +105,15 @@ struct pws_lane {
     bool called_off; /* it is ended by the server, which is no failure of the app's */
     PyObject *status,
         *headers; /* a str and a tuple, of start_response; NULL: not called */
-    struct {
-        pws_peer peer;
-        PyObject *text;
-    } addresses[PWS_ADDRESS_CACHE];
+    pws_address_text *addresses; /* its own, or the config's */
 };
 
 /* Returns a lane to be freed with pws_lane_free, or NULL with an exception set. */
 pws_lane *pws_lane_new(const pws_lane_config *config, pws_lane_wait wait);
 void pws_lane_free(pws_lane *lane);
+
+/* Forget such addresses. */
+void pws_lane_clear_addresses(pws_address_text *addresses);
 
 /* Let go of the objects whose bytes have been sent. With the GIL. */
 void pws_lane_drop_released(pws_engine *e);

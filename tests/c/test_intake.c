@@ -170,6 +170,50 @@ TEST(a_chunked_body_that_came_with_its_head_stays_in_the_buffer)
     finish();
 }
 
+TEST(one_of_a_crowd_keeps_what_has_come_and_no_more)
+{
+    for (size_t i = 0; i < sizeof(LENGTHS) / sizeof(LENGTHS[0]); i++) {
+        pws_exchange *x;
+        pws_slice target;
+        uint32_t came;
+
+        prepare();
+        rig_open(&r);
+        peer_connect(&p, &r, 0);
+        send_length(LENGTHS[i].len, LENGTHS[i].with_head);
+        x = rig_request(&r);
+        came = x->in_end - x->in_start;
+        pws_engine_slim(&r.engine, x);
+        CHECK(x->out.block == NULL);
+        CHECK(x->in_room == came || came >= PWS_BLOCK_SIZE / 4);
+        CHECK_EQ(x->in_end, x->in_start + came);
+        target = pws_request_slice(&x->request, x->request.target);
+        CHECK_BYTES(target.at, target.len, "/");
+        check_read(x, LENGTHS[i].len, 7000);
+        check_next_request(x);
+        finish();
+    }
+}
+
+TEST(one_of_a_crowd_keeps_the_next_request_of_its_connection)
+{
+    pws_exchange *x;
+
+    prepare();
+    rig_open(&r);
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/one", ""));
+    peer_send(&p, request("GET", "/two", ""));
+    x = rig_request(&r);
+    pws_engine_slim(&r.engine, x);
+    rig_answer(x);
+    r.serve = true;
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK_BODY(&p, "/two");
+    finish();
+}
+
 TEST(without_a_spool_folder_bodies_stay_in_memory_within_a_bound)
 {
     pws_exchange *x;
