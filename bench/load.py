@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from bench.process import Machine, Server
 from bench.workloads import Workload
 
+PATIENCE_S = 10  # with an answer, before it counts as an error
+
 _SCRIPT = """
 local file = io.open("{requests}", "rb")
 local bytes = file:read("*a")
@@ -53,7 +55,8 @@ def run(server: Server, machine: Machine, seconds: float) -> Counts:
     script = _script(workload, machine)
     command = ["taskset", "-c", str(machine.load_cpu), "wrk", "-t1"]
     command += [f"-c{workload.connections}", f"-d{max(1, round(seconds))}s"]
-    command += ["-s", script, f"http://127.0.0.1:{server.port}/"]
+    command += ["--timeout", f"{PATIENCE_S}s", "-s", script]
+    command.append(f"http://127.0.0.1:{server.port}/")
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     for line in ended.stdout.splitlines():
         if line.startswith("counted "):

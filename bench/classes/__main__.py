@@ -70,9 +70,8 @@ def _heading(wanted: list[Column], plan: rounds.Plan, sizes: Sizes) -> list[str]
         f"as long; memory: two rounds), each server started anew; gthread has 4 threads, "
         f"and {sizes.threads} where the app sleeps or streams"
     )
-    lines = about.described(
-        [p for p in servers if not p.missing()], plan.machine, method
-    )
+    there = {peer.version(): peer for peer in servers if not peer.missing()}
+    lines = about.described(list(there.values()), plan.machine, method)
     lines.append(
         f"Sizes:   {sizes.listeners} clients listen to events ({sizes.threads} with "
         f"gthread), ten a second to each; {sizes.idle} idle connections; "
