@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 SANITIZED = os.environ.get("PWS_SANITIZE") == "1"
-DEADLINE_S = 60.0 if SANITIZED else 10.0
+DEADLINE_S = 60.0 if SANITIZED else 30.0
 
 STATUS_LINE = re.compile(
     rb"HTTP/(1\.[01]) ([1-5][0-9][0-9]) ([\t \x21-\x7e\x80-\xff]*)\Z"

@@ -21,8 +21,8 @@ import pywsgiserve
 from tests.client import DEADLINE_S, SANITIZED, Client, Response
 
 ROOT = Path(__file__).parent.parent
-START_S = 120.0 if SANITIZED else 20.0
-STOP_S = 120.0 if SANITIZED else 20.0
+START_S = 120.0 if SANITIZED else 60.0
+STOP_S = 120.0 if SANITIZED else 60.0
 # Workers of the server that a test of one app starts, which is then started by the
 # command line; 0: it is run() in a script, with one process.
 WORKERS = int(os.environ.get("PWS_WORKERS", "0"))
