@@ -75,7 +75,7 @@ def app(environ, start_response):
     elif path == "/inside":
         body = str(len(inside))
     elif path == "/open-late":
-        time.sleep(6)
+        time.sleep(float(environ["QUERY_STRING"] or 6))
         gate.set()
     elif path == "/open":
         gate.set()
@@ -279,14 +279,14 @@ def test_busy_threads_are_no_late_worker(threaded: Deploy) -> None:
     """As in Gunicorn, `timeout` is for a worker that gives no sign."""
     with (
         threaded(
-            "--timeout", TIMEOUT, "--slow-request-timeout", str(int(TIMEOUT) + 3)
+            "--timeout", TIMEOUT, "--slow-request-timeout", str(int(TIMEOUT) + 1)
         ) as server,
         clients(server, THREADS) as stuck,
     ):
         for client in stuck[1:]:
             ask(client, "/stuck")
         wait_inside(server, THREADS - 1)
-        ask(stuck[0], "/open-late")
+        ask(stuck[0], f"/open-late?{int(TIMEOUT) + 6}")
         eventually(
             lambda: server.stderr.count("SLOW REQUEST") == THREADS, "all are slow"
         )
