@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -285,7 +286,10 @@ class Server:
         if left:
             problems.append(f"left processes behind: {left}")
             for pid in left:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGABRT)  # as above
+                wait_for_end(pid, 5)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._reader.join(DEADLINE_S)
         if problems:
             raise ServerFailed("; ".join(problems) + f":\n{self.stderr}")
