@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-#if defined(__SSE2__)
+#if defined(__SSE2__) && !defined(PWS_PORTABLE)
+#define VECTORS 1
 #include <emmintrin.h>
 #endif
 
@@ -104,7 +105,7 @@ is_field_value(unsigned char c)
     return c == '\t' || (c >= 0x20 && c != 0x7f);
 }
 
-#if defined(__SSE2__)
+#if defined(VECTORS)
 /* A bit for each of the 16 bytes at `at` that may not stand in a field value. */
 static unsigned
 bad_of_16(const char *at)
@@ -138,7 +139,7 @@ pws_field_value_span(const char *at, size_t len)
 {
     size_t i = 0;
 
-#if defined(__SSE2__)
+#if defined(VECTORS)
     for (; i + 16 <= len; i += 16) {
         unsigned bad = bad_of_16(at + i);
 
@@ -157,4 +158,75 @@ pws_field_value_span(const char *at, size_t len)
         i++;
     }
     return i;
+}
+
+#if defined(VECTORS)
+/* A bit for each of the 16 bytes at `at` that may not stand in a target. */
+static unsigned
+untargetable_of_16(const char *at)
+{
+    const __m128i space = _mm_set1_epi8(' ');
+    __m128i c = _mm_loadu_si128((const __m128i *)(const void *)at);
+    __m128i bad = _mm_cmpeq_epi8(_mm_min_epu8(c, space), c);
+
+    bad = _mm_or_si128(bad, _mm_cmpeq_epi8(c, _mm_set1_epi8(0x7f)));
+    bad = _mm_or_si128(bad, _mm_cmpeq_epi8(c, _mm_set1_epi8('#')));
+    return (unsigned)_mm_movemask_epi8(bad);
+}
+#endif
+
+size_t
+pws_target_span(const char *at, size_t len)
+{
+    size_t i = 0;
+
+#if defined(VECTORS)
+    for (; i + 16 <= len; i += 16) {
+        unsigned bad = untargetable_of_16(at + i);
+
+        if (bad != 0) {
+            return i + (size_t)__builtin_ctz(bad);
+        }
+    }
+#endif
+    while (i < len && pws_target_char[(unsigned char)at[i]] != 0) {
+        i++;
+    }
+    return i;
+}
+
+#if defined(VECTORS)
+/* Whether a text of 8 to 16 bytes has nothing but letters and '-', as most names. */
+static bool
+has_plain_letters(const char *at, size_t len)
+{
+    const __m128i before_a = _mm_set1_epi8('a' - 1), behind_z = _mm_set1_epi8('z' + 1);
+    long long first, last; /* with some bytes in both */
+    __m128i c, small, letter;
+
+    memcpy(&first, at, 8);
+    memcpy(&last, at + len - 8, 8);
+    c = _mm_set_epi64x(last, first);
+    small = _mm_or_si128(c, _mm_set1_epi8('a' ^ 'A'));
+    letter =
+        _mm_and_si128(_mm_cmpgt_epi8(small, before_a), _mm_cmplt_epi8(small, behind_z));
+    letter = _mm_or_si128(letter, _mm_cmpeq_epi8(c, _mm_set1_epi8('-')));
+    return _mm_movemask_epi8(letter) == 0xffff;
+}
+#endif
+
+bool
+pws_is_token_text(const char *at, size_t len)
+{
+#if defined(VECTORS)
+    if (len >= 8 && len <= 16 && has_plain_letters(at, len)) {
+        return true;
+    }
+#endif
+    for (size_t i = 0; i < len; i++) {
+        if (!pws_is_token(at[i])) {
+            return false;
+        }
+    }
+    return len > 0;
 }

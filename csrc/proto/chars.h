@@ -37,4 +37,11 @@ pws_is_token(char c)
  * visible ASCII, space, 0x80 to 0xff. The first byte that may not ends the count. */
 size_t pws_field_value_span(const char *at, size_t len);
 
+/* Whether these bytes are a token (RFC 9110 5.6.2). */
+bool pws_is_token_text(const char *at, size_t len);
+
+/* The same as the span for bytes that may stand in a request target (pws_target_char).
+ */
+size_t pws_target_span(const char *at, size_t len);
+
 #endif

@@ -6,9 +6,10 @@
 _Static_assert(PWS_FIELD_UNKNOWN <= 64, "ids must fit the masks of struct pws_request");
 
 #define LONGEST 25
+_Static_assert(LONGEST < PWS_FIELD_NAME_ROOM, "names are padded with zeros");
 #define SAME_LENGTH 6
 
-static const char *const names[] = {
+static const char names[][PWS_FIELD_NAME_ROOM] = {
 #define NAME(name) #name,
     PWS_KNOWN_FIELDS(NAME)
 #undef NAME
@@ -53,6 +54,23 @@ pws_field_find(const char *name, size_t len)
         const char *known = names[*row - 1];
 
         if (known[0] == name[0] && memcmp(known, name, len) == 0) {
+            return (pws_field_id)(*row - 1);
+        }
+    }
+    return PWS_FIELD_UNKNOWN;
+}
+
+pws_field_id
+pws_field_find_padded(const char name[PWS_FIELD_NAME_ROOM], size_t len)
+{
+    if (len > LONGEST) {
+        return PWS_FIELD_UNKNOWN;
+    }
+    for (const uint8_t *row = by_length[len]; *row != 0; row++) {
+        const char *known = names[*row - 1];
+
+        /* The size is a constant: two comparisons of vectors, and no call. */
+        if (known[0] == name[0] && memcmp(known, name, PWS_FIELD_NAME_ROOM) == 0) {
             return (pws_field_id)(*row - 1);
         }
     }

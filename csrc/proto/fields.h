@@ -37,6 +37,10 @@ typedef enum {
 /* The id of a name in CGI spelling, or PWS_FIELD_UNKNOWN. */
 pws_field_id pws_field_find(const char *name, size_t len);
 
+/* The same for a name that stands alone in so much room, with zeros behind it. */
+#define PWS_FIELD_NAME_ROOM 32
+pws_field_id pws_field_find_padded(const char name[PWS_FIELD_NAME_ROOM], size_t len);
+
 /* The name of a known id, NUL-terminated; "" for PWS_FIELD_UNKNOWN. */
 const char *pws_field_name(pws_field_id id);
 

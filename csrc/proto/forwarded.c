@@ -45,12 +45,17 @@ judge_underscores(pws_request *req, const pws_rules *rules, bool trusted)
 int
 pws_forwarded_scheme(pws_request *req, const pws_rules *rules)
 {
+    uint64_t lengths = 0; /* of their names: most fields are out by that */
     bool voted = false;
 
+    for (uint32_t k = 0; k < rules->scheme_count; k++) {
+        lengths |= (uint64_t)1 << rules->scheme_fields[k].name.len % 64;
+    }
     for (uint32_t i = 0; i < req->field_count; i++) {
         const pws_field *field = &req->fields[i];
 
-        if ((field->flags &
+        if ((lengths >> field->name.len % 64 & 1) == 0 ||
+            (field->flags &
              (PWS_FIELD_DROPPED | PWS_FIELD_UNDERSCORE | PWS_FIELD_VARIABLE)) != 0) {
             continue;
         }

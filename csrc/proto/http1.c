@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "proto/chars.h"
+#include "proto/field_line.h"
 
 /* Gunicorn's bound on a method's name. */
 #define METHOD_MAX 20
@@ -51,10 +52,7 @@ read_request_line(pws_request *req, uint32_t at, uint32_t end)
         return pws_refuse(req, 400, "malformed request line");
     }
     target_end = end - 9;
-    while (i < target_end && pws_target_char[(unsigned char)base[i]] != 0) {
-        i++;
-    }
-    if (i < target_end) {
+    if (pws_target_span(base + i, target_end - i) != target_end - i) {
         return pws_refuse(req, 400, "forbidden byte in the request target");
     }
     req->target = (pws_span){at, target_end - at};
@@ -139,12 +137,64 @@ judge_length(const pws_head *parser, const pws_rules *rules, pws_request *req,
                  : pws_refuse(req, 431, "header field over limit_request_field_size");
 }
 
-/* The end of the buffer came before the end of the line. */
+/* Take what is whole and beyond doubt: field lines, and the empty one behind them. */
 static int
-want_more(pws_head *parser, const pws_rules *rules, pws_request *req, uint32_t len)
+take_plain_lines(pws_head *parser, const pws_rules *rules, pws_request *req,
+                 uint32_t len)
 {
-    parser->seen = len;
-    return judge_length(parser, rules, req, len);
+    const uint32_t head_bound = len < rules->head_max ? len : rules->head_max;
+    char *base = req->base;
+
+    while (parser->at < head_bound && req->field_count < rules->fields_max) {
+        uint32_t at = parser->at, left = head_bound - at, next;
+        pws_line_start start = {
+            at, left < rules->field_size_max ? head_bound : at + rules->field_size_max};
+        pws_field field;
+
+        if (start.bound - at >= 2 && base[at] == '\r' && base[at + 1] == '\n') {
+            parser->at = parser->seen = at + 2;
+            parser->stage = PWS_HEAD_DONE;
+            return 0;
+        }
+        next = pws_field_line_read(base, start, &field);
+        if (next == 0) {
+            return 0;
+        }
+        if (pws_request_put(req, &field) != 0) {
+            return 431;
+        }
+        parser->at = parser->seen = next;
+    }
+    return 0;
+}
+
+/* Take the line in hand, if it is there, byte by byte. Returns 0 or the status to
+ * refuse with; `seen` goes beyond `at` when it is not. */
+static int
+take_next_line(pws_head *parser, const pws_rules *rules, pws_request *req, uint32_t len)
+{
+    const char *base = req->base;
+    uint32_t from = parser->seen, end;
+    const char *lf = from < len ? memchr(base + from, '\n', len - from) : NULL;
+    int status;
+
+    if (lf == NULL) {
+        parser->seen = len;
+        return judge_length(parser, rules, req, len);
+    }
+    end = (uint32_t)(lf - base);
+    if ((status = judge_length(parser, rules, req, end + 1)) != 0) {
+        return status;
+    }
+    if (end == parser->at || base[end - 1] != '\r') {
+        return pws_refuse(req, 400, "line without CRLF");
+    }
+    if ((status = take_line(parser, rules, req, end - 1)) != 0) {
+        return status;
+    }
+    parser->at = end + 1;
+    parser->seen = end + 1;
+    return 0;
 }
 
 /* A packet of uwsgi (modifier1 0 or 30), or a ping (100 and zeros): it has no line
@@ -157,35 +207,38 @@ is_packet(const char *base, uint32_t len)
 }
 
 int
-pws_http1_parse(pws_head *parser, const pws_rules *rules, pws_request *req, char *base,
-                uint32_t len)
+pws_http1_parse_line(pws_head *parser, const pws_rules *rules, pws_request *req,
+                     char *base, uint32_t len)
 {
+    int status = 0;
+
     req->base = base;
     if (parser->seen < 2 && len > 0 && (base[0] < 'A' || base[0] > 'Z') &&
         is_packet(base, len)) {
         return pws_refuse(req, 400, "uwsgi spoken to an HTTP socket");
     }
-    while (parser->stage != PWS_HEAD_DONE) {
-        uint32_t from = parser->seen;
-        const char *lf = from < len ? memchr(base + from, '\n', len - from) : NULL;
-        uint32_t end;
-        int status;
-
-        if (lf == NULL) {
-            return want_more(parser, rules, req, len);
-        }
-        end = (uint32_t)(lf - base);
-        if ((status = judge_length(parser, rules, req, end + 1)) != 0) {
-            return status;
-        }
-        if (end == parser->at || base[end - 1] != '\r') {
-            return pws_refuse(req, 400, "line without CRLF");
-        }
-        if ((status = take_line(parser, rules, req, end - 1)) != 0) {
-            return status;
-        }
-        parser->at = end + 1;
-        parser->seen = end + 1;
+    while (status == 0 && parser->stage == PWS_HEAD_LINE && parser->seen < len) {
+        status = take_next_line(parser, rules, req, len);
     }
-    return 0;
+    return status;
+}
+
+int
+pws_http1_parse(pws_head *parser, const pws_rules *rules, pws_request *req, char *base,
+                uint32_t len)
+{
+    int status = pws_http1_parse_line(parser, rules, req, base, len);
+
+    while (status == 0 && parser->stage != PWS_HEAD_DONE) {
+        if (parser->stage == PWS_HEAD_FIELDS && parser->seen == parser->at) {
+            status = take_plain_lines(parser, rules, req, len);
+        }
+        if (status == 0 && parser->stage != PWS_HEAD_DONE) {
+            status = take_next_line(parser, rules, req, len);
+        }
+        if (parser->at < parser->seen || parser->seen == len) {
+            break; /* the end of the line in hand has not come */
+        }
+    }
+    return status;
 }

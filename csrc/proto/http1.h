@@ -11,6 +11,11 @@
 #include "proto/head.h"
 #include "proto/request.h"
 
+/* Take the request line alone, if it has come: `stage` is PWS_HEAD_FIELDS then. For who
+ * looks at the other lines first; otherwise as pws_http1_parse. */
+int pws_http1_parse_line(pws_head *parser, const pws_rules *rules, pws_request *req,
+                         char *base, uint32_t len);
+
 /* Go on with `len` bytes at `base`, of which the parser has seen a beginning. Sets
  * `req->base`. Returns 0 (look at `stage`: not PWS_HEAD_DONE means more bytes are
  * needed) or the status to refuse with. A head that is done is not judged yet: see

@@ -21,35 +21,39 @@ pws_request_reset(pws_request *req)
 }
 
 int
-pws_request_add(pws_request *req, pws_span name, pws_span value, unsigned flags)
+pws_request_put(pws_request *req, const pws_field *field)
 {
-    pws_field *field;
-    pws_field_id id = PWS_FIELD_UNKNOWN;
+    uint32_t index = req->field_count;
 
-    if (req->field_count >= req->field_room) {
+    if (index >= req->field_room) {
         return pws_refuse(req, 431, "too many header fields");
     }
-    if ((flags & PWS_FIELD_UNDERSCORE) != 0) {
-        req->has_underscores = true;
-    }
-    else {
-        id = pws_field_find(req->base + name.at, name.len);
-    }
-    field = &req->fields[req->field_count];
-    *field = (pws_field){name, value, (uint8_t)id, (uint8_t)flags};
-    if (id != PWS_FIELD_UNKNOWN) {
-        uint64_t bit = (uint64_t)1 << id;
+    req->fields[index] = *field;
+    req->field_count++;
+    if (field->id != PWS_FIELD_UNKNOWN) {
+        uint64_t bit = (uint64_t)1 << field->id;
 
-        if ((req->present & bit) != 0) {
-            req->repeated |= bit;
+        if ((req->present & bit) == 0 && field->id < PWS_FIELD_PLACED) {
+            req->placed[field->id] = index;
         }
-        else if (id < PWS_FIELD_PLACED) {
-            req->placed[id] = req->field_count;
-        }
+        req->repeated |= req->present & bit;
         req->present |= bit;
     }
-    req->field_count++;
+    else if ((field->flags & PWS_FIELD_UNDERSCORE) != 0) {
+        req->has_underscores = true;
+    }
     return 0;
+}
+
+int
+pws_request_add(pws_request *req, pws_span name, pws_span value, unsigned flags)
+{
+    pws_field_id id = PWS_FIELD_UNKNOWN;
+
+    if ((flags & PWS_FIELD_UNDERSCORE) == 0) {
+        id = pws_field_find(req->base + name.at, name.len);
+    }
+    return pws_request_put(req, &(pws_field){name, value, (uint8_t)id, (uint8_t)flags});
 }
 
 static int

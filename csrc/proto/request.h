@@ -116,6 +116,10 @@ pws_request_value(const pws_request *req, pws_field_id id)
 /* Add a field whose name is in CGI spelling. Returns 0 or 431 when there is no room. */
 int pws_request_add(pws_request *req, pws_span name, pws_span value, unsigned flags);
 
+/* Add a field that is ready, with the id of its name: PWS_FIELD_UNKNOWN for one with an
+ * underscore. Returns 0 or 431 when there is no room. */
+int pws_request_put(pws_request *req, const pws_field *field);
+
 /* Judge a whole head: host, target, framing, expectation, connection, underscore names
  * and the scheme. `trusted`: the peer is one whose forwarding fields count. Returns 0
  * or the status to refuse with; `refusal` says why. */

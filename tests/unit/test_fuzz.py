@@ -18,6 +18,7 @@ from tests import c_build
 
 FOLDER = c_build.ROOT / "tests" / "c" / "fuzz"
 FUZZERS = sorted(FOLDER.glob("fuzz_*.c"))
+PORTABLE = c_build.ROOT / "tests" / "c" / "portable.c"
 SECONDS = int(os.environ.get("PWS_FUZZ_SECONDS", "2"))
 
 PROBE = """
@@ -70,7 +71,7 @@ def fuzz(
 @pytest.mark.timeout(SECONDS + 180)
 @pytest.mark.parametrize("path", FUZZERS, ids=lambda path: path.stem)
 def test_fuzzer_finds_nothing(path: Path, folder: Path, tmp_path: Path) -> None:
-    program = c_build.build(c_build.FUZZ, folder, [path])
+    program = c_build.build(c_build.FUZZ, folder, [path, PORTABLE])
     name = path.stem.removeprefix("fuzz_")
     kept = seeds("corpus", name) + seeds("regression", name)
     dictionary = FOLDER / f"{name}.dict"

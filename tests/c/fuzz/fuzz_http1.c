@@ -2,8 +2,10 @@
  *
  * The first byte chooses the rules, the second the cuts; the rest is the head. Aborts
  * when a span lies outside the head, when a field holds what it may not, when a refusal
- * has no reason, or when cuts or trailing bytes change anything. */
+ * has no reason, or when cuts or trailing bytes change anything, or
+ * vectors. */
 #include "feed.h"
+#include "portable.h"
 #include "proto/chars.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -109,16 +111,24 @@ check_taken(const feed_head_result *r, const pws_rules *rules, size_t len)
     require(q->length <= INT64_MAX && (q->length > 0) == (q->body == PWS_BODY_LENGTH));
 }
 
-/* The verdict as text, from malloc. */
+static const feed_protocol plainly = {pws_http1_parse, pws_request_judge};
+static const feed_protocol by_byte = {portable_http1_parse, pws_request_judge};
+
+/* The verdict as text, from malloc; the length of the head in `*size`, if it was taken.
+ */
 static char *
-tell(const pws_rules *rules, bool trusted, const char *text, size_t len, unsigned cut)
+tell_of(feed_protocol protocol, const pws_rules *rules, bool trusted, pws_slice head,
+        unsigned cut, size_t *size)
 {
     static feed_head_result r;
+    const char *text = head.at;
+    size_t len = head.len;
     char *told = NULL;
     size_t told_len = 0;
     FILE *out = open_memstream(&told, &told_len);
 
-    feed_head(&r, FEED_BLOCKS, rules, trusted, text, len, cut);
+    feed_head_of(protocol, &r, FEED_BLOCKS, rules, trusted, text, len, cut);
+    *size = r.status == 0 ? r.parser.at : 0;
     if (r.status == 0) {
         check_taken(&r, rules, len);
     }
@@ -134,13 +144,21 @@ tell(const pws_rules *rules, bool trusted, const char *text, size_t len, unsigne
     return told;
 }
 
+static char *
+tell(const pws_rules *rules, bool trusted, const char *text, size_t len, unsigned cut)
+{
+    size_t size;
+
+    return tell_of(plainly, rules, trusted, (pws_slice){text, len}, cut, &size);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const char trailing[] = "\n\r\nGET / HTTP/1.1\r\n\r\n";
     pws_rules rules;
     const char *text;
-    size_t len;
+    size_t len, size;
     bool trusted;
     char *whole, *other, *longer;
 
@@ -152,6 +170,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     text = (const char *)data + 2;
     len = n - 2;
     whole = tell(&rules, trusted, text, len, FEED_WHOLE);
+    other =
+        tell_of(by_byte, &rules, trusted, (pws_slice){text, len}, FEED_WHOLE, &size);
+    require(strcmp(whole, other) == 0);
+    free(other);
     other = tell(&rules, trusted, text, len, data[1] == 0 ? FEED_BYTES : data[1]);
     require(strcmp(whole, other) == 0);
     free(other);
