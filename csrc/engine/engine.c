@@ -572,6 +572,7 @@ pws_engine_close(pws_engine *e)
     free_slots(e);
     pws_output_shared_close(&e->outputs);
     pws_body_drop_spare(&e->bodies);
+    pws_memos_clear(&e->memos);
     pws_pool_clear(&e->conns);
     pws_pool_clear(&e->exchanges);
     pws_pool_clear(&e->blocks);

@@ -19,6 +19,7 @@
 #include "engine/exchange.h"
 #include "engine/hold.h"
 #include "engine/lease.h"
+#include "engine/memo.h"
 #include "engine/park.h"
 #include "engine/poller.h"
 #include "engine/pool.h"
@@ -100,6 +101,7 @@ struct pws_engine {
     pws_hold hold;
     pws_relief relief; /* for an executor to start and end */
     pws_body_shared bodies;
+    pws_memos memos;
     uint64_t large_heads; /* bytes of all receive buffers above PWS_BLOCK_SIZE */
     pws_output_shared outputs;
     struct {

@@ -153,13 +153,37 @@ parse_packet(pws_exchange *x)
     return status;
 }
 
+/* Whether the lines behind the request line may be those of the request before. */
+static bool
+may_recall(const pws_exchange *x)
+{
+    return x->parser.stage == PWS_HEAD_FIELDS && x->request.field_count == 0 &&
+           x->parser.at == x->parser.seen && x->conn->served;
+}
+
+static int
+parse_http(pws_exchange *x)
+{
+    const pws_rules *rules = &x->engine->config->rules;
+    char *base = x->in + x->in_start;
+    uint32_t len = x->in_end - x->in_start;
+    pws_memo *memo = NULL;
+    int status = pws_http1_parse_line(&x->parser, rules, &x->request, base, len);
+
+    if (status == 0 && may_recall(x)) {
+        memo = pws_memo_of(&x->engine->memos, x->conn);
+    }
+    if (memo != NULL) {
+        return pws_memo_parse(memo, &x->parser, rules, &x->request, len);
+    }
+    return status != 0 ? status
+                       : pws_http1_parse(&x->parser, rules, &x->request, base, len);
+}
+
 int
 pws_intake_parse(pws_exchange *x)
 {
-    int status = is_uwsgi(x) ? parse_packet(x)
-                             : pws_http1_parse(&x->parser, &x->engine->config->rules,
-                                               &x->request, x->in + x->in_start,
-                                               x->in_end - x->in_start);
+    int status = is_uwsgi(x) ? parse_packet(x) : parse_http(x);
 
     if (status != 0) {
         return status;

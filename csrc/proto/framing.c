@@ -144,6 +144,11 @@ pws_framing_keep_alive(const pws_request *req)
     if (!pws_request_has(req, PWS_FIELD_CONNECTION)) {
         return keep;
     }
+    if (pws_slice_eq(pws_request_value(req, PWS_FIELD_CONNECTION),
+                     PWS_SLICE("keep-alive")) &&
+        (req->repeated >> PWS_FIELD_CONNECTION & 1) == 0) {
+        return true; /* nearly all that send it */
+    }
     for (uint32_t i = req->placed[PWS_FIELD_CONNECTION]; i < req->field_count; i++) {
         pws_slice rest, item;
 

@@ -84,6 +84,9 @@ typedef struct {
     pws_field *fields;
     uint32_t field_count;
     uint32_t field_room;
+    uint64_t lines_id; /* names lines known from before (head_memo.h); 0: new ones */
+    uint32_t lines_changed; /* bit i: but field i has another value now */
+    bool lines_judged;   /* what they say by themselves has been found to be in order */
     const char *refusal; /* why it was refused, for the log; static text */
 } pws_request;
 

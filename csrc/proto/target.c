@@ -225,7 +225,8 @@ pws_target_judge(pws_request *req)
     if (!pws_request_has(req, PWS_FIELD_HOST)) {
         return req->minor == 0 ? 0 : pws_refuse(req, 400, "no Host in HTTP/1.1");
     }
-    if (!pws_authority_valid(pws_request_value(req, PWS_FIELD_HOST))) {
+    if (!req->lines_judged &&
+        !pws_authority_valid(pws_request_value(req, PWS_FIELD_HOST))) {
         return pws_refuse(req, 400, "malformed Host");
     }
     return 0;

@@ -2,10 +2,11 @@
  *
  * The first byte chooses the rules, the second the cuts; the rest is the head. Aborts
  * when a span lies outside the head, when a field holds what it may not, when a refusal
- * has no reason, or when cuts or trailing bytes change anything, or
- * vectors. */
+ * has no reason, or when cuts or trailing bytes change anything, or vectors, or what is
+ * known from a head before. */
 #include "feed.h"
 #include "portable.h"
+#include "recall.h"
 #include "proto/chars.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -113,6 +114,7 @@ check_taken(const feed_head_result *r, const pws_rules *rules, size_t len)
 
 static const feed_protocol plainly = {pws_http1_parse, pws_request_judge};
 static const feed_protocol by_byte = {portable_http1_parse, pws_request_judge};
+static const feed_protocol with_memo = {recall_parse, pws_request_judge};
 
 /* The verdict as text, from malloc; the length of the head in `*size`, if it was taken.
  */
@@ -152,13 +154,36 @@ tell(const pws_rules *rules, bool trusted, const char *text, size_t len, unsigne
     return tell_of(plainly, rules, trusted, (pws_slice){text, len}, cut, &size);
 }
 
+/* The heads in a row, each read three ways: as one that is alone, without vectors, and
+ * with what is known of the one before. */
+static void
+compare_in_row(const pws_rules *rules, bool trusted, pws_slice text)
+{
+    size_t size = 1, other_size;
+
+    memset(&recall_memo, 0, sizeof(recall_memo));
+    for (int i = 0; i < 6 && size > 0; i++) {
+        char *alone = tell_of(plainly, rules, trusted, text, FEED_WHOLE, &size);
+        char *other = tell_of(by_byte, rules, trusted, text, FEED_WHOLE, &other_size);
+
+        require(size == other_size && strcmp(alone, other) == 0);
+        free(other);
+        other = tell_of(with_memo, rules, trusted, text, FEED_WHOLE, &other_size);
+        require(size == other_size && strcmp(alone, other) == 0);
+        free(other);
+        free(alone);
+        text.at += size;
+        text.len -= size;
+    }
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const char trailing[] = "\n\r\nGET / HTTP/1.1\r\n\r\n";
     pws_rules rules;
     const char *text;
-    size_t len, size;
+    size_t len;
     bool trusted;
     char *whole, *other, *longer;
 
@@ -170,10 +195,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     text = (const char *)data + 2;
     len = n - 2;
     whole = tell(&rules, trusted, text, len, FEED_WHOLE);
-    other =
-        tell_of(by_byte, &rules, trusted, (pws_slice){text, len}, FEED_WHOLE, &size);
-    require(strcmp(whole, other) == 0);
-    free(other);
     other = tell(&rules, trusted, text, len, data[1] == 0 ? FEED_BYTES : data[1]);
     require(strcmp(whole, other) == 0);
     free(other);
@@ -187,5 +208,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         free(longer);
     }
     free(whole);
+    compare_in_row(&rules, trusted, (pws_slice){text, len});
     return 0;
 }
