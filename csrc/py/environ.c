@@ -2,43 +2,15 @@
 
 #include <stdio.h>
 
+#include "py/environ_memo.h"
 #include "py/file_wrapper.h"
+#include "py/text.h"
 
 #include "proto/chars.h"
 #include "proto/target.h"
 
-static bool
-is_ascii(pws_slice s)
-{
-    uint64_t all = 0, word;
-    size_t i = 0;
-
-    for (; i + 8 <= s.len; i += 8) {
-        memcpy(&word, s.at + i, 8);
-        all |= word;
-    }
-    for (; i < s.len; i++) {
-        all |= (unsigned char)s.at[i];
-    }
-    return (all & 0x8080808080808080u) == 0;
-}
-
-/* Bytes as a str of the same code points (PEP 3333: Latin-1). A new reference. */
-static PyObject *
-new_text(pws_module *module, pws_slice s)
-{
-    PyObject *text;
-
-    if (s.len == 0) {
-        Py_INCREF(PWS_NAME(module, empty));
-        return PWS_NAME(module, empty);
-    }
-    text = PyUnicode_New((Py_ssize_t)s.len, is_ascii(s) ? 127 : 255);
-    if (text != NULL) {
-        memcpy(PyUnicode_1BYTE_DATA(text), s.at, s.len);
-    }
-    return text;
-}
+/* So many more make the template's dict grow, which has 21 keys or a few less. */
+#define SPARE_KEYS 5
 
 /* Set env[key], taking `value`; NULL is passed on as a failure. */
 static int
@@ -57,7 +29,7 @@ set_taken(PyObject *env, PyObject *key, PyObject *value)
 static int
 set_bytes(pws_lane *lane, PyObject *env, PyObject *key, pws_slice s)
 {
-    return set_taken(env, key, new_text(lane->module, s));
+    return set_taken(env, key, pws_text_new(lane->module, s));
 }
 
 /* SERVER_NAME and SERVER_PORT are where we listen, as Gunicorn has it. */
@@ -80,6 +52,29 @@ set_listener(const pws_lane *lane, PyObject *env, const pws_listener *listener)
     }
     return set_taken(env, PWS_NAME(module, SERVER_PORT),
                      PyUnicode_FromFormat("%u", pws_peer_port(&own)));
+}
+
+/* Let the dict have room for the fields of a request: copies keep it, so that nothing
+ * is moved while they are filled. A dict grows when it is full, to what three times its
+ * size would need, and never shrinks by deletion. */
+static int
+make_roomy(PyObject *env)
+{
+    char name[8];
+
+    for (int i = 0; i < SPARE_KEYS; i++) {
+        PyOS_snprintf(name, sizeof(name), "%d", i);
+        if (PyDict_SetItemString(env, name, Py_None) < 0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < SPARE_KEYS; i++) {
+        PyOS_snprintf(name, sizeof(name), "%d", i);
+        if (PyDict_DelItemString(env, name) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 PyObject *
@@ -106,6 +101,10 @@ pws_environ_template(const pws_lane *lane, const pws_listener *listener)
         {PWS_NAME(module, wsgi_run_once), Py_False},
         {PWS_NAME(module, wsgi_url_scheme), PWS_NAME(module, http)},
         {PWS_NAME(module, gunicorn_socket), lane->socket},
+        /* Set with each request: */
+        {PWS_NAME(module, RAW_URI), PWS_NAME(module, empty)},
+        {PWS_NAME(module, REQUEST_URI), PWS_NAME(module, empty)},
+        {PWS_NAME(module, PATH_INFO), PWS_NAME(module, empty)},
     };
     PyObject *env = PyDict_New();
 
@@ -121,6 +120,9 @@ pws_environ_template(const pws_lane *lane, const pws_listener *listener)
             Py_DECREF(env);
             return NULL;
         }
+    }
+    if (make_roomy(env) < 0) {
+        Py_CLEAR(env);
     }
     return env;
 }
@@ -143,7 +145,7 @@ method_text(pws_lane *lane, pws_slice method)
             return name;
         }
     }
-    return new_text(lane->module, method);
+    return pws_text_new(lane->module, method);
 }
 
 static int
@@ -151,7 +153,7 @@ set_method(pws_lane *lane, PyObject *env, const pws_request *req)
 {
     pws_slice method = pws_request_slice(req, req->method);
 
-    if (method.len == 3 && memcmp(method.at, "GET", 3) == 0) {
+    if (pws_slice_eq(method, PWS_SLICE("GET"))) {
         return 0; /* as in the template */
     }
     return set_taken(env, PWS_NAME(lane->module, REQUEST_METHOD),
@@ -201,8 +203,8 @@ decoded_text(pws_lane *lane, pws_slice path)
             return PyErr_NoMemory();
         }
     }
-    text =
-        new_text(lane->module, (pws_slice){buffer, pws_percent_decode(buffer, path)});
+    text = pws_text_new(lane->module,
+                        (pws_slice){buffer, pws_percent_decode(buffer, path)});
     if (buffer != small) {
         PyMem_Free(buffer);
     }
@@ -261,7 +263,7 @@ set_target(pws_lane *lane, PyObject *env, const pws_request *req)
     pws_module *module = lane->module;
     pws_slice path = pws_request_slice(req, req->path);
     PyObject *target = req->target.len > 0
-                           ? new_text(module, pws_request_slice(req, req->target))
+                           ? pws_text_new(module, pws_request_slice(req, req->target))
                            : made_target(req);
     bool mounted = req->script_name.len > 0 || req->path_is_cut ||
                    PyUnicode_GET_LENGTH(lane->config->script_name) > 0;
@@ -283,10 +285,10 @@ set_target(pws_lane *lane, PyObject *env, const pws_request *req)
     else {
         rc = set_taken(env, PWS_NAME(module, PATH_INFO),
                        req->path_escaped ? decoded_text(lane, path)
-                                         : new_text(module, path));
+                                         : pws_text_new(module, path));
     }
     Py_DECREF(target);
-    if (rc == 0 && req->query.len > 0) {
+    if (rc == 0) {
         rc = set_bytes(lane, env, PWS_NAME(module, QUERY_STRING),
                        pws_request_slice(req, req->query));
     }
@@ -394,7 +396,7 @@ set_field(pws_lane *lane, PyObject *env, const pws_request *req, const pws_field
                    ? 0
                    : set_variable(lane, env, req, field);
     }
-    value = new_text(module, pws_request_slice(req, field->value));
+    value = pws_text_of_field(lane, field->id, pws_request_slice(req, field->value));
     if (value == NULL) {
         return -1;
     }
@@ -445,24 +447,6 @@ address_text(pws_lane *lane, const pws_peer *peer)
     if (text != NULL) {
         lane->addresses[slot].peer = *peer;
         Py_XSETREF(lane->addresses[slot].text, text);
-    }
-    return text;
-}
-
-static PyObject *
-number_text(unsigned n)
-{
-    char digits[10];
-    size_t i = sizeof(digits);
-    PyObject *text;
-
-    do {
-        digits[--i] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    text = PyUnicode_New((Py_ssize_t)(sizeof(digits) - i), 127);
-    if (text != NULL) {
-        memcpy(PyUnicode_1BYTE_DATA(text), digits + i, sizeof(digits) - i);
     }
     return text;
 }
@@ -518,45 +502,79 @@ set_peer(pws_lane *lane, PyObject *env, const pws_request *req, const pws_conn *
         return -1;
     }
     return set_taken(env, PWS_NAME(module, REMOTE_PORT),
-                     number_text(pws_peer_port(&c->peer)));
+                     pws_text_of_number(pws_peer_port(&c->peer)));
 }
 
-PyObject *
-pws_environ_new(pws_lane *lane)
+/* All but the target, over the template. */
+static int
+set_head(pws_lane *lane, PyObject *env, const pws_request *req, const pws_conn *c)
 {
     pws_module *module = lane->module;
-    const pws_conn *c = lane->x->conn;
-    const pws_request *req = &lane->x->request;
-    PyObject *env = PyDict_Copy(lane->templates[c->listener->index]);
 
-    if (env == NULL) {
-        return NULL;
-    }
-    if (set_method(lane, env, req) < 0 || set_target(lane, env, req) < 0 ||
-        set_peer(lane, env, req, c) < 0) {
-        goto failed;
+    if (set_method(lane, env, req) < 0 || set_peer(lane, env, req, c) < 0) {
+        return -1;
     }
     for (uint32_t i = 0; i < req->field_count; i++) {
         if (set_field(lane, env, req, &req->fields[i]) < 0) {
-            goto failed;
+            return -1;
         }
     }
     if (req->authority.len > 0 &&
         set_bytes(lane, env, PWS_NAME(module, HTTP_HOST),
                   pws_request_slice(req, req->authority)) < 0) {
-        goto failed;
+        return -1;
     }
     if (req->minor == 0 && req->protocol.len == 0 &&
         PyDict_SetItem(env, PWS_NAME(module, SERVER_PROTOCOL),
                        PWS_NAME(module, http_1_0)) < 0) {
-        goto failed;
+        return -1;
     }
-    if (req->https && PyDict_SetItem(env, PWS_NAME(module, wsgi_url_scheme),
-                                     PWS_NAME(module, https)) < 0) {
-        goto failed;
+    return req->https ? PyDict_SetItem(env, PWS_NAME(module, wsgi_url_scheme),
+                                       PWS_NAME(module, https))
+                      : 0;
+}
+
+/* The fields that are not as they were, over the environ of those that are. */
+static int
+set_changed(pws_lane *lane, PyObject *env, const pws_request *req)
+{
+    for (uint32_t left = req->lines_changed; left != 0; left &= left - 1) {
+        const pws_field *field = &req->fields[__builtin_ctz(left)];
+
+        if (set_bytes(lane, env, known_key(lane->module, field),
+                      pws_request_slice(req, field->value)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+pws_environ_new(pws_lane *lane)
+{
+    const pws_conn *c = lane->x->conn;
+    const pws_request *req = &lane->x->request;
+    bool known = pws_environ_memo_fits(req);
+    const pws_environ_memo *memo = known ? pws_environ_memo_find(lane, req) : NULL;
+    PyObject *env;
+
+    env =
+        PyDict_Copy(memo != NULL ? memo->environ : lane->templates[c->listener->index]);
+    if (env == NULL) {
+        return NULL;
+    }
+    if (memo != NULL ? set_changed(lane, env, req) < 0
+                     : set_head(lane, env, req, c) < 0) {
+        Py_DECREF(env);
+        return NULL;
+    }
+    if ((memo == NULL || !pws_environ_memo_has_target(memo, req)) &&
+        set_target(lane, env, req) < 0) {
+        Py_DECREF(env);
+        return NULL;
+    }
+    if (known && memo == NULL && req->lines_changed == 0) {
+        pws_environ_memo_keep(lane, req, env);
     }
     return env;
-failed:
-    Py_DECREF(env);
-    return NULL;
 }

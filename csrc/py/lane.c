@@ -5,6 +5,7 @@
 #include "py/callable.h"
 #include "py/client_socket.h"
 #include "py/environ.h"
+#include "py/environ_memo.h"
 #include "py/input.h"
 
 /* Attach all objects of the lane to it, or detach them. */
@@ -45,6 +46,7 @@ make_objects(pws_lane *lane)
 {
     pws_module *module = lane->module;
 
+    pws_environ_memo_clear(lane);
     Py_XSETREF(lane->start_response, pws_start_response_new(module));
     Py_XSETREF(lane->write, pws_write_new(module));
     Py_XSETREF(lane->early_hints, pws_early_hints_new(module));
@@ -177,6 +179,10 @@ pws_lane_free(pws_lane *lane)
         pws_lane_clear_addresses(lane->addresses);
         PyMem_Free(lane->addresses);
     }
+    for (int i = 0; i < PWS_FIELD_UNKNOWN; i++) {
+        Py_CLEAR(lane->values[i]);
+    }
+    pws_environ_memo_clear(lane);
     PyMem_Free(lane);
 }
 
@@ -193,11 +199,12 @@ pws_lane_begin(pws_lane *lane, pws_exchange *x)
     return 0;
 }
 
-/* Whether somebody but the lane and its templates holds one of the objects. */
+/* Whether somebody but the lane, its templates and memos holds one of the objects. */
 static bool
 app_kept_one(const pws_lane *lane)
 {
-    Py_ssize_t in_templates = 1 + (Py_ssize_t)lane->template_count;
+    Py_ssize_t in_templates =
+        1 + (Py_ssize_t)lane->template_count + (Py_ssize_t)lane->memo_count;
 
     return Py_REFCNT(lane->start_response) > 1 || Py_REFCNT(lane->write) > 1 ||
            Py_REFCNT(lane->early_hints) > in_templates ||

@@ -80,6 +80,16 @@ typedef struct {
     bool multithread, multiprocess, sendfile;
 } pws_lane_config;
 
+/* Environs that can be begun with (environ_memo.h). A power of two. */
+#define PWS_ENVIRON_MEMOS 64u
+
+typedef struct {
+    uint64_t id; /* of the lines of a head; 0: none */
+    PyObject *environ;
+    PyObject *target; /* of it; borrowed from it */
+    bool https;
+} pws_environ_memo;
+
 struct pws_lane {
     const pws_lane_config *config;
     pws_module *module;
@@ -106,6 +116,9 @@ struct pws_lane {
     PyObject *status,
         *headers; /* a str and a tuple, of start_response; NULL: not called */
     pws_address_text *addresses; /* its own, or the config's */
+    PyObject *values[PWS_FIELD_UNKNOWN]; /* the last ones, of some fields (text.h) */
+    pws_environ_memo memos[PWS_ENVIRON_MEMOS];
+    unsigned memo_count; /* of those that hold an environ */
 };
 
 /* Returns a lane to be freed with pws_lane_free, or NULL with an exception set. */
