@@ -20,10 +20,27 @@ pws_response_room(const pws_response *r)
     return room;
 }
 
-static char *
+/* Most of what is put is short, and a call of memcpy would take longer than the copy.
+ */
+static inline char *
 put(char *dst, pws_slice s)
 {
-    memcpy(dst, s.at, s.len);
+    if (s.len > 16) {
+        memcpy(dst, s.at, s.len);
+    }
+    else if (s.len >= 8) {
+        uint64_t first, last; /* with some bytes in both */
+
+        memcpy(&first, s.at, 8);
+        memcpy(&last, s.at + s.len - 8, 8);
+        memcpy(dst, &first, 8);
+        memcpy(dst + s.len - 8, &last, 8);
+    }
+    else {
+        for (size_t i = 0; i < s.len; i++) {
+            dst[i] = s.at[i];
+        }
+    }
     return dst + s.len;
 }
 
@@ -162,11 +179,9 @@ check_field(pws_response *r, const pws_header *h)
         r->refusal = "empty header name";
         return -1;
     }
-    for (size_t i = 0; i < h->name.len; i++) {
-        if (!pws_is_token(h->name.at[i])) {
-            r->refusal = "invalid header name";
-            return -1;
-        }
+    if (!pws_is_token_text(h->name.at, h->name.len)) {
+        r->refusal = "invalid header name";
+        return -1;
     }
     if (pws_field_value_span(h->value.at, h->value.len) != h->value.len) {
         r->refusal = "invalid header value";

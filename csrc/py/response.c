@@ -13,8 +13,9 @@
 /* What of a longer object is added at a time when there is no room for it. */
 #define PIECE ((size_t)32 * 1024)
 
-int
-pws_text_read(PyObject *text, const char *what, pws_slice *slice)
+/* What is not as usual. */
+static int
+read_unusual_text(PyObject *text, const char *what, pws_slice *slice)
 {
     Py_ssize_t len;
 
@@ -35,6 +36,17 @@ pws_text_read(PyObject *text, const char *what, pws_slice *slice)
     slice->at = (const char *)PyUnicode_1BYTE_DATA(text);
     slice->len = (size_t)len;
     return 0;
+}
+
+int
+pws_text_read(PyObject *text, const char *what, pws_slice *slice)
+{
+    if (PyUnicode_CheckExact(text) && PyUnicode_IS_COMPACT_ASCII(text)) {
+        slice->at = (const char *)PyUnicode_1BYTE_DATA(text);
+        slice->len = (size_t)PyUnicode_GET_LENGTH(text);
+        return 0;
+    }
+    return read_unusual_text(text, what, slice);
 }
 
 static int
