@@ -343,10 +343,22 @@ TEST(the_first_bound_decides_however_the_bytes_are_cut)
     check_long(&rules, made_of(OK "X: ", PWS_HEAD_MAX + 9, 'a', ""), 431,
                "header field over limit_request_field_size");
     rules.line_max = rules.field_size_max = UINT32_MAX;
-    check_long(&rules, made_of("GET /", PWS_HEAD_MAX + 9, 'a', " HTTP/1.1\r\n"), 431,
+    rules.head_max = 20000; /* each piece is copied with all those before it */
+    check_long(&rules, made_of("GET /", rules.head_max + 9, 'a', " HTTP/1.1\r\n"), 431,
                "request head too large");
-    check_long(&rules, made_of(OK "X: ", PWS_HEAD_MAX + 9, 'a', "\r\n"), 431,
+    check_long(&rules, made_of(OK "X: ", rules.head_max + 9, 'a', "\r\n"), 431,
                "request head too large");
+}
+
+TEST(a_head_is_bounded_without_other_bounds)
+{
+    pws_rules rules = feed_rules();
+    pws_slice text = made_of("GET /", PWS_HEAD_MAX + 9, 'a', " HTTP/1.1\r\n");
+
+    rules.line_max = rules.field_size_max = UINT32_MAX;
+    feed_head(&r, GUARDED, &rules, false, text.at, text.len, FEED_WHOLE);
+    check_verdict(&r, (pws_slice){text.at, 20}, 431, "request head too large");
+    free((char *)text.at);
 }
 
 TEST(the_bounds_hold_at_the_default_limits)
