@@ -3,34 +3,12 @@
 #include <stdio.h>
 
 #include "py/environ_memo.h"
+#include "py/environ_target.h"
 #include "py/file_wrapper.h"
 #include "py/text.h"
 
-#include "proto/chars.h"
-#include "proto/target.h"
-
 /* So many more make the template's dict grow, which has 21 keys or a few less. */
 #define SPARE_KEYS 5
-
-/* Set env[key], taking `value`; NULL is passed on as a failure. */
-static int
-set_taken(PyObject *env, PyObject *key, PyObject *value)
-{
-    int rc;
-
-    if (value == NULL) {
-        return -1;
-    }
-    rc = PyDict_SetItem(env, key, value);
-    Py_DECREF(value);
-    return rc;
-}
-
-static int
-set_bytes(pws_lane *lane, PyObject *env, PyObject *key, pws_slice s)
-{
-    return set_taken(env, key, pws_text_new(lane->module, s));
-}
 
 /* SERVER_NAME and SERVER_PORT are where we listen, as Gunicorn has it. */
 static int
@@ -47,11 +25,12 @@ set_listener(const pws_lane *lane, PyObject *env, const pws_listener *listener)
     }
     memcpy(&own, &listener->address.sa, sizeof(own));
     pws_peer_host(&own, host);
-    if (set_taken(env, PWS_NAME(module, SERVER_NAME), PyUnicode_FromString(host)) < 0) {
+    if (pws_text_set_taken(env, PWS_NAME(module, SERVER_NAME),
+                           PyUnicode_FromString(host)) < 0) {
         return -1;
     }
-    return set_taken(env, PWS_NAME(module, SERVER_PORT),
-                     PyUnicode_FromFormat("%u", pws_peer_port(&own)));
+    return pws_text_set_taken(env, PWS_NAME(module, SERVER_PORT),
+                              PyUnicode_FromFormat("%u", pws_peer_port(&own)));
 }
 
 /* Let the dict have room for the fields of a request: copies keep it, so that nothing
@@ -109,8 +88,8 @@ pws_environ_template(const pws_lane *lane, const pws_listener *listener)
     PyObject *env = PyDict_New();
 
     if (env == NULL ||
-        set_taken(env, PWS_NAME(module, wsgi_version), Py_BuildValue("(ii)", 1, 0)) <
-            0 ||
+        pws_text_set_taken(env, PWS_NAME(module, wsgi_version),
+                           Py_BuildValue("(ii)", 1, 0)) < 0 ||
         set_listener(lane, env, listener) < 0) {
         Py_XDECREF(env);
         return NULL;
@@ -156,143 +135,8 @@ set_method(pws_lane *lane, PyObject *env, const pws_request *req)
     if (pws_slice_eq(method, PWS_SLICE("GET"))) {
         return 0; /* as in the template */
     }
-    return set_taken(env, PWS_NAME(lane->module, REQUEST_METHOD),
-                     method_text(lane, method));
-}
-
-/* Cut SCRIPT_NAME off the path: it names where the app is mounted. */
-static int
-cut_script_name(pws_lane *lane, PyObject *env, const pws_request *req, pws_slice *path)
-{
-    PyObject *text = lane->config->script_name;
-    pws_slice name;
-
-    if (req->script_name.len > 0 || req->path_is_cut) {
-        name = pws_request_slice(req, req->script_name);
-        if (set_bytes(lane, env, PWS_NAME(lane->module, SCRIPT_NAME), name) < 0) {
-            return -1;
-        }
-        if (req->path_is_cut) {
-            return 0;
-        }
-    }
-    else {
-        name.at = (const char *)PyUnicode_1BYTE_DATA(text);
-        name.len = (size_t)PyUnicode_GET_LENGTH(text);
-    }
-    if (path->len < name.len || memcmp(path->at, name.at, name.len) != 0) {
-        PyErr_SetString(PyExc_ValueError,
-                        "the request's path does not begin with SCRIPT_NAME");
-        return -1;
-    }
-    path->at += name.len;
-    path->len -= name.len;
-    return 0;
-}
-
-/* A decoded path. A new reference. */
-static PyObject *
-decoded_text(pws_lane *lane, pws_slice path)
-{
-    PyObject *text;
-    char small[512], *buffer = small;
-
-    if (path.len > sizeof(small)) {
-        buffer = PyMem_Malloc(path.len);
-        if (buffer == NULL) {
-            return PyErr_NoMemory();
-        }
-    }
-    text = pws_text_new(lane->module,
-                        (pws_slice){buffer, pws_percent_decode(buffer, path)});
-    if (buffer != small) {
-        PyMem_Free(buffer);
-    }
-    return text;
-}
-
-/* Write `s` to `dst` as a part of a target, with "%XX" where need be. Returns where it
- * ends. */
-static char *
-encode_part(char *dst, pws_slice s)
-{
-    static const char hex[] = "0123456789ABCDEF";
-
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.at[i];
-
-        if (pws_target_char[c] != 0 && c < 0x80 && c != '%' && c != '?') {
-            *dst++ = (char)c;
-        }
-        else {
-            *dst++ = '%';
-            *dst++ = hex[c >> 4];
-            *dst++ = hex[c & 15];
-        }
-    }
-    return dst;
-}
-
-/* A target out of its parts, which a front end has sent without it. A new reference. */
-static PyObject *
-made_target(const pws_request *req)
-{
-    pws_slice query = pws_request_slice(req, req->query);
-    size_t room = 3 * ((size_t)req->script_name.len + req->path.len) + query.len + 1;
-    char *buffer = PyMem_Malloc(room), *end;
-    PyObject *text;
-
-    if (buffer == NULL) {
-        return PyErr_NoMemory();
-    }
-    end = encode_part(buffer, pws_request_slice(req, req->script_name));
-    end = encode_part(end, pws_request_slice(req, req->path));
-    if (query.len > 0) {
-        *end++ = '?';
-        memcpy(end, query.at, query.len);
-        end += query.len;
-    }
-    text = PyUnicode_DecodeLatin1(buffer, (Py_ssize_t)(end - buffer), NULL);
-    PyMem_Free(buffer);
-    return text;
-}
-
-static int
-set_target(pws_lane *lane, PyObject *env, const pws_request *req)
-{
-    pws_module *module = lane->module;
-    pws_slice path = pws_request_slice(req, req->path);
-    PyObject *target = req->target.len > 0
-                           ? pws_text_new(module, pws_request_slice(req, req->target))
-                           : made_target(req);
-    bool mounted = req->script_name.len > 0 || req->path_is_cut ||
-                   PyUnicode_GET_LENGTH(lane->config->script_name) > 0;
-    int rc;
-
-    if (target == NULL || PyDict_SetItem(env, PWS_NAME(module, RAW_URI), target) < 0 ||
-        PyDict_SetItem(env, PWS_NAME(module, REQUEST_URI), target) < 0 ||
-        (mounted && cut_script_name(lane, env, req, &path) < 0)) {
-        Py_XDECREF(target);
-        return -1;
-    }
-    if (path.len > 0 && path.len == req->target.len && req->path.at == req->target.at &&
-        !req->path_escaped) {
-        rc = PyDict_SetItem(env, PWS_NAME(module, PATH_INFO), target);
-    }
-    else if (path.len == 0 && req->form == PWS_TARGET_ABSOLUTE && !mounted) {
-        rc = set_bytes(lane, env, PWS_NAME(module, PATH_INFO), PWS_SLICE("/"));
-    }
-    else {
-        rc = set_taken(env, PWS_NAME(module, PATH_INFO),
-                       req->path_escaped ? decoded_text(lane, path)
-                                         : pws_text_new(module, path));
-    }
-    Py_DECREF(target);
-    if (rc == 0) {
-        rc = set_bytes(lane, env, PWS_NAME(module, QUERY_STRING),
-                       pws_request_slice(req, req->query));
-    }
-    return rc;
+    return pws_text_set_taken(env, PWS_NAME(lane->module, REQUEST_METHOD),
+                              method_text(lane, method));
 }
 
 /* The name behind "HTTP_", unless it is whole. A new reference. */
@@ -352,7 +196,7 @@ set_or_join(PyObject *env, PyObject *key, PyObject *value)
         return PyErr_Occurred() ? -1 : PyDict_SetItem(env, key, value);
     }
     joined = PyUnicode_FromFormat("%U,%U", there, value);
-    return set_taken(env, key, joined);
+    return pws_text_set_taken(env, key, joined);
 }
 
 /* The key of a field that is known by number. Borrowed. */
@@ -375,11 +219,11 @@ set_variable(pws_lane *lane, PyObject *env, const pws_request *req,
     int rc;
 
     if (field->id != PWS_FIELD_UNKNOWN) {
-        return set_bytes(lane, env, known_key(module, field), value);
+        return pws_text_set(lane, env, known_key(module, field), value);
     }
     key = key_of(module, pws_request_slice(req, field->name),
                  (field->flags & PWS_FIELD_VARIABLE) != 0);
-    rc = key != NULL ? set_bytes(lane, env, key, value) : -1;
+    rc = key != NULL ? pws_text_set(lane, env, key, value) : -1;
     Py_XDECREF(key);
     return rc;
 }
@@ -478,10 +322,10 @@ set_name_from_host(pws_lane *lane, PyObject *env, const pws_request *req,
             host.len = (size_t)(colon - host.at);
         }
     }
-    if (set_bytes(lane, env, PWS_NAME(module, SERVER_NAME), host) < 0) {
+    if (pws_text_set(lane, env, PWS_NAME(module, SERVER_NAME), host) < 0) {
         return -1;
     }
-    return set_bytes(lane, env, PWS_NAME(module, SERVER_PORT), port);
+    return pws_text_set(lane, env, PWS_NAME(module, SERVER_PORT), port);
 }
 
 static int
@@ -501,8 +345,8 @@ set_peer(pws_lane *lane, PyObject *env, const pws_request *req, const pws_conn *
         PyDict_SetItem(env, PWS_NAME(module, REMOTE_ADDR), address) < 0) {
         return -1;
     }
-    return set_taken(env, PWS_NAME(module, REMOTE_PORT),
-                     pws_text_of_number(pws_peer_port(&c->peer)));
+    return pws_text_set_taken(env, PWS_NAME(module, REMOTE_PORT),
+                              pws_text_of_number(pws_peer_port(&c->peer)));
 }
 
 /* All but the target, over the template. */
@@ -520,8 +364,8 @@ set_head(pws_lane *lane, PyObject *env, const pws_request *req, const pws_conn *
         }
     }
     if (req->authority.len > 0 &&
-        set_bytes(lane, env, PWS_NAME(module, HTTP_HOST),
-                  pws_request_slice(req, req->authority)) < 0) {
+        pws_text_set(lane, env, PWS_NAME(module, HTTP_HOST),
+                     pws_request_slice(req, req->authority)) < 0) {
         return -1;
     }
     if (req->minor == 0 && req->protocol.len == 0 &&
@@ -541,8 +385,8 @@ set_changed(pws_lane *lane, PyObject *env, const pws_request *req)
     for (uint32_t left = req->lines_changed; left != 0; left &= left - 1) {
         const pws_field *field = &req->fields[__builtin_ctz(left)];
 
-        if (set_bytes(lane, env, known_key(lane->module, field),
-                      pws_request_slice(req, field->value)) < 0) {
+        if (pws_text_set(lane, env, known_key(lane->module, field),
+                         pws_request_slice(req, field->value)) < 0) {
             return -1;
         }
     }
@@ -569,7 +413,7 @@ pws_environ_new(pws_lane *lane)
         return NULL;
     }
     if ((memo == NULL || !pws_environ_memo_has_target(memo, req)) &&
-        set_target(lane, env, req) < 0) {
+        pws_environ_set_target(lane, env, req) < 0) {
         Py_DECREF(env);
         return NULL;
     }

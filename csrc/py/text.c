@@ -99,3 +99,22 @@ pws_text_of_number(unsigned n)
     }
     return text;
 }
+
+int
+pws_text_set_taken(PyObject *env, PyObject *key, PyObject *value)
+{
+    int rc;
+
+    if (value == NULL) {
+        return -1;
+    }
+    rc = PyDict_SetItem(env, key, value);
+    Py_DECREF(value);
+    return rc;
+}
+
+int
+pws_text_set(pws_lane *lane, PyObject *env, PyObject *key, pws_slice s)
+{
+    return pws_text_set_taken(env, key, pws_text_new(lane->module, s));
+}

@@ -14,4 +14,11 @@ PyObject *pws_text_of_field(pws_lane *lane, pws_field_id id, pws_slice value);
 /* A number in decimal digits. A new reference. */
 PyObject *pws_text_of_number(unsigned n);
 
+/* Set env[key], taking `value`; NULL is passed on as a failure. Returns 0 or -1 with an
+ * exception set. */
+int pws_text_set_taken(PyObject *env, PyObject *key, PyObject *value);
+
+/* Set env[key] to these bytes. Returns 0 or -1 with an exception set. */
+int pws_text_set(pws_lane *lane, PyObject *env, PyObject *key, pws_slice s);
+
 #endif
