@@ -7,6 +7,7 @@
 #include "py/file_wrapper.h"
 #include "py/text.h"
 
+
 /* So many more make the template's dict grow, which has 21 keys or a few less. */
 #define SPARE_KEYS 5
 
@@ -393,31 +394,67 @@ set_changed(pws_lane *lane, PyObject *env, const pws_request *req)
     return 0;
 }
 
+/* An environ with all but the target, over the template. */
+static PyObject *
+begin_anew(pws_lane *lane, const pws_request *req, const pws_conn *c)
+{
+    PyObject *env = PyDict_Copy(lane->templates[c->listener->index]);
+
+    if (env != NULL && set_head(lane, env, req, c) < 0) {
+        Py_CLEAR(env);
+    }
+    return env;
+}
+
+/* The objects of this lane, in an environ that was made in another one. */
+static int
+set_own(const pws_lane *lane, PyObject *env)
+{
+    const pws_module *module = lane->module;
+
+    if (PyDict_SetItem(env, PWS_NAME(module, wsgi_input), lane->input) < 0 ||
+        PyDict_SetItem(env, PWS_NAME(module, wsgi_early_hints), lane->early_hints) <
+            0) {
+        return -1;
+    }
+    return PyDict_SetItem(env, PWS_NAME(module, gunicorn_socket), lane->socket);
+}
+
+/* An environ that begins with a kept one. */
+static PyObject *
+begin_with(pws_lane *lane, const pws_environ_memo *memo, const pws_request *req,
+           bool *has_target)
+{
+    PyObject *kept = memo->environ, *env;
+    bool own = memo->lane == lane;
+
+    *has_target = pws_environ_memo_has_target(memo, req);
+    Py_INCREF(kept); /* the memo may have another one in the end: see environ_memo.h */
+    env = PyDict_Copy(kept);
+    Py_DECREF(kept);
+    if (env != NULL &&
+        ((!own && set_own(lane, env) < 0) || set_changed(lane, env, req) < 0)) {
+        Py_CLEAR(env);
+    }
+    return env;
+}
+
 PyObject *
 pws_environ_new(pws_lane *lane)
 {
     const pws_conn *c = lane->x->conn;
     const pws_request *req = &lane->x->request;
-    bool known = pws_environ_memo_fits(req);
-    const pws_environ_memo *memo = known ? pws_environ_memo_find(lane, req) : NULL;
-    PyObject *env;
+    bool fits = pws_environ_memo_fits(req), has_target = false;
+    const pws_environ_memo *memo =
+        fits ? pws_environ_memo_find(lane->config->memos, req) : NULL;
+    bool found = memo != NULL;
+    PyObject *env =
+        found ? begin_with(lane, memo, req, &has_target) : begin_anew(lane, req, c);
 
-    env =
-        PyDict_Copy(memo != NULL ? memo->environ : lane->templates[c->listener->index]);
-    if (env == NULL) {
-        return NULL;
+    if (env != NULL && !has_target && pws_environ_set_target(lane, env, req) < 0) {
+        Py_CLEAR(env);
     }
-    if (memo != NULL ? set_changed(lane, env, req) < 0
-                     : set_head(lane, env, req, c) < 0) {
-        Py_DECREF(env);
-        return NULL;
-    }
-    if ((memo == NULL || !pws_environ_memo_has_target(memo, req)) &&
-        pws_environ_set_target(lane, env, req) < 0) {
-        Py_DECREF(env);
-        return NULL;
-    }
-    if (known && memo == NULL && req->lines_changed == 0) {
+    if (env != NULL && fits && !found && req->lines_changed == 0) {
         pws_environ_memo_keep(lane, req, env);
     }
     return env;

@@ -1,9 +1,21 @@
 #include "py/environ_memo.h"
 
+static void
+drop(pws_environ_memo *memo)
+{
+    if (memo->environ != NULL) {
+        memo->lane->memo_count--;
+        memo->lane = NULL;
+        memo->id = 0;
+        Py_CLEAR(memo->environ); /* somebody else has what is in it, too: none ends */
+    }
+}
+
 void
 pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *environ)
 {
-    pws_environ_memo *memo = &lane->memos[req->lines_id % PWS_ENVIRON_MEMOS];
+    pws_environ_memo *memo =
+        &lane->config->memos->places[req->lines_id % PWS_MEMO_PLACES];
     PyObject *copy = PyDict_Copy(environ), *target = NULL;
 
     if (copy != NULL) {
@@ -14,19 +26,34 @@ pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *environ)
         Py_XDECREF(copy);
         return;
     }
-    lane->memo_count += memo->environ == NULL;
-    memo->id = req->lines_id;
-    memo->https = req->https;
-    memo->target = target;
-    Py_XSETREF(memo->environ, copy);
+    drop(memo);
+    *memo = (pws_environ_memo){.id = req->lines_id,
+                               .environ = copy,
+                               .target = target,
+                               .lane = lane,
+                               .https = req->https};
+    lane->memo_count++;
 }
 
 void
-pws_environ_memo_clear(pws_lane *lane)
+pws_environ_memos_forget(pws_lane *lane)
 {
-    for (unsigned i = 0; i < PWS_ENVIRON_MEMOS; i++) {
-        lane->memos[i].id = 0;
-        Py_CLEAR(lane->memos[i].environ);
+    pws_environ_memos *memos = lane->config->memos;
+
+    for (unsigned i = 0; i < PWS_MEMO_PLACES && lane->memo_count > 0; i++) {
+        if (memos->places[i].lane == lane) {
+            drop(&memos->places[i]);
+        }
     }
-    lane->memo_count = 0;
+}
+
+void
+pws_environ_memos_clear(pws_environ_memos *memos)
+{
+    for (unsigned i = 0; i < PWS_MEMO_PLACES; i++) {
+        Py_CLEAR(memos->places[i].environ);
+    }
+    for (unsigned i = 0; i < PWS_FIELD_UNKNOWN; i++) {
+        Py_CLEAR(memos->values[i]);
+    }
 }

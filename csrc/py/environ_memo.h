@@ -1,13 +1,31 @@
 /* environ_memo.h - what became of header fields that a connection sends again.
  *
  * The engine names the lines of a head that it has seen from the same connection before
- * (pws_request.lines_id). A lane keeps the environ of the last request with such lines,
- * without the app's changes: the next one begins with a copy of it, and only the
- * request line is new. A lane has few places, so that what it keeps is bounded. */
+ * (pws_request.lines_id). A server keeps the environ of the last request with such
+ * lines, without the app's changes: the next one begins with a copy of it, and only the
+ * request line is new. All lanes share what is kept, so that its size does not depend
+ * on their number: at most one environ for each head that the engine has in mind. An
+ * environ has the objects of the lane that it was made in; another lane sets its own.
+ * The GIL guards it; it may be lost at whatever makes an object that can be collected,
+ * since a finalizer can let other threads and greenlets go on. */
 #ifndef PWS_PY_ENVIRON_MEMO_H
 #define PWS_PY_ENVIRON_MEMO_H
 
+#include "engine/memo.h"
 #include "py/lane.h"
+
+typedef struct {
+    uint64_t id; /* of the lines of a head; 0: none */
+    PyObject *environ;
+    PyObject *target; /* of it; borrowed from it */
+    pws_lane *lane;   /* whose objects are in it */
+    bool https;
+} pws_environ_memo;
+
+typedef struct pws_environ_memos {
+    pws_environ_memo places[PWS_MEMO_PLACES];
+    PyObject *values[PWS_FIELD_UNKNOWN]; /* the last ones, of some fields (text.h) */
+} pws_environ_memos;
 
 /* Whether the environ of this request depends on nothing but its lines and its target.
  */
@@ -19,11 +37,12 @@ pws_environ_memo_fits(const pws_request *req)
            pws_slice_eq(pws_request_slice(req, req->method), PWS_SLICE("GET"));
 }
 
-/* What is kept for the lines of a request that fits, or NULL. */
+/* What is kept for the lines of a request that fits, or NULL. Its environ stays in
+ * place only until something can be collected. */
 static inline const pws_environ_memo *
-pws_environ_memo_find(const pws_lane *lane, const pws_request *req)
+pws_environ_memo_find(const pws_environ_memos *memos, const pws_request *req)
 {
-    const pws_environ_memo *memo = &lane->memos[req->lines_id % PWS_ENVIRON_MEMOS];
+    const pws_environ_memo *memo = &memos->places[req->lines_id % PWS_MEMO_PLACES];
 
     return memo->id == req->lines_id && memo->https == req->https ? memo : NULL;
 }
@@ -37,11 +56,14 @@ pws_environ_memo_has_target(const pws_environ_memo *memo, const pws_request *req
                   req->target.len) == 0;
 }
 
-/* Keep a copy of `environ`, which was made for the request and has not been seen by the
- * app. Nothing is kept without memory. */
+/* Keep a copy of `environ`, which was made for the request in this lane and has not
+ * been seen by the app. Nothing is kept without memory. */
 void pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *environ);
 
-/* Forget all, since the lane's objects in them are not what they were. */
-void pws_environ_memo_clear(pws_lane *lane);
+/* Forget the environs with the objects of this lane, which are not what they were. */
+void pws_environ_memos_forget(pws_lane *lane);
+
+/* Forget all. No lane is left. */
+void pws_environ_memos_clear(pws_environ_memos *memos);
 
 #endif

@@ -46,7 +46,7 @@ make_objects(pws_lane *lane)
 {
     pws_module *module = lane->module;
 
-    pws_environ_memo_clear(lane);
+    pws_environ_memos_forget(lane);
     Py_XSETREF(lane->start_response, pws_start_response_new(module));
     Py_XSETREF(lane->write, pws_write_new(module));
     Py_XSETREF(lane->early_hints, pws_early_hints_new(module));
@@ -179,10 +179,7 @@ pws_lane_free(pws_lane *lane)
         pws_lane_clear_addresses(lane->addresses);
         PyMem_Free(lane->addresses);
     }
-    for (int i = 0; i < PWS_FIELD_UNKNOWN; i++) {
-        Py_CLEAR(lane->values[i]);
-    }
-    pws_environ_memo_clear(lane);
+    pws_environ_memos_forget(lane);
     PyMem_Free(lane);
 }
 

@@ -77,18 +77,9 @@ typedef struct {
     const pws_tie *tie; /* NULL: there is no master */
     /* PWS_ADDRESS_CACHE of them, for lanes of one thread; NULL: each has its own. */
     pws_address_text *addresses;
+    struct pws_environ_memos *memos;
     bool multithread, multiprocess, sendfile;
 } pws_lane_config;
-
-/* Environs that can be begun with (environ_memo.h). A power of two. */
-#define PWS_ENVIRON_MEMOS 64u
-
-typedef struct {
-    uint64_t id; /* of the lines of a head; 0: none */
-    PyObject *environ;
-    PyObject *target; /* of it; borrowed from it */
-    bool https;
-} pws_environ_memo;
 
 struct pws_lane {
     const pws_lane_config *config;
@@ -116,9 +107,7 @@ struct pws_lane {
     PyObject *status,
         *headers; /* a str and a tuple, of start_response; NULL: not called */
     pws_address_text *addresses; /* its own, or the config's */
-    PyObject *values[PWS_FIELD_UNKNOWN]; /* the last ones, of some fields (text.h) */
-    pws_environ_memo memos[PWS_ENVIRON_MEMOS];
-    unsigned memo_count; /* of those that hold an environ */
+    unsigned memo_count; /* environs that are kept with its objects (environ_memo.h) */
 };
 
 /* Returns a lane to be freed with pws_lane_free, or NULL with an exception set. */

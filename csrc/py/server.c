@@ -91,6 +91,7 @@ lane_config(pws_server *self, PyObject *app)
         .script_name = self->script_name,
         .before_request = self->before_request,
         .after_request = self->after_request,
+        .memos = &self->memos,
         .tie = self->master != NULL ? &self->tie : NULL,
         .multiprocess = self->multiprocess,
         .sendfile = self->settings.sendfile,
@@ -482,6 +483,7 @@ deallocate(PyObject *object)
 
     PyObject_GC_UnTrack(object);
     close_all(self);
+    pws_environ_memos_clear(&self->memos);
     (void)clear(object);
     Py_CLEAR(self->listeners);
     Py_CLEAR(self->master);

@@ -4,6 +4,7 @@
 
 #include "py/module.h"
 
+#include "py/environ_memo.h"
 #include "py/hosted.h"
 #include "py/listeners.h"
 #include "py/settings.h"
@@ -31,6 +32,7 @@ typedef struct {
     bool multiprocess;
     int wake_pipe[2]; /* read end, write end; -1: none */
     pws_orders orders;
+    pws_environ_memos memos;
     int64_t graceful_ms;
     PyObject *log_exception;
     PyObject *errors; /* wsgi.errors */

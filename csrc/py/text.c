@@ -1,5 +1,7 @@
 #include "py/text.h"
 
+#include "py/environ_memo.h"
+
 /* Longer values are not kept. */
 #define KEPT_MAX 256
 
@@ -63,12 +65,13 @@ is_common(pws_field_id id)
 PyObject *
 pws_text_of_field(pws_lane *lane, pws_field_id id, pws_slice value)
 {
-    PyObject *last, *text;
+    PyObject **place, *last, *text;
 
     if (id == PWS_FIELD_UNKNOWN || !is_common(id) || value.len > KEPT_MAX) {
         return pws_text_new(lane->module, value);
     }
-    last = lane->values[id];
+    place = &lane->config->memos->values[id];
+    last = *place;
     if (last != NULL && (size_t)PyUnicode_GET_LENGTH(last) == value.len &&
         memcmp(PyUnicode_1BYTE_DATA(last), value.at, value.len) == 0) {
         Py_INCREF(last);
@@ -77,7 +80,7 @@ pws_text_of_field(pws_lane *lane, pws_field_id id, pws_slice value)
     text = pws_text_new(lane->module, value);
     if (text != NULL) {
         Py_INCREF(text);
-        Py_XSETREF(lane->values[id], text);
+        Py_XSETREF(*place, text);
     }
     return text;
 }

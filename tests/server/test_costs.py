@@ -181,7 +181,7 @@ def test_a_connection_for_one_request_makes_just_the_calls_that_it_needs(
 
 
 def test_an_idle_connection_takes_next_to_no_memory(serve) -> None:
-    """Bounded caches are full before it is counted: 256 memos of heads, 64 of environs."""
+    """Bounded caches are full before it is counted: 256 memos of heads, as many environs."""
     first, more, limit = 600, 4_000, 307
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -33,6 +33,7 @@ def alone(server, start, lines):
         return asked(client, start, lines)
 
 
+@pytest.mark.contract(cases=4)
 @pytest.mark.parametrize(
     ("start", "changed"),
     [
@@ -69,6 +70,7 @@ def test_an_environ_is_that_of_the_request_alone(standing, start, changed):
             assert asked(client, "GET /a?b=c HTTP/1.1", LINES) == usual
 
 
+@pytest.mark.contract
 def test_a_scheme_that_changes_is_seen(standing):
     """X-Forwarded-Proto is a value that decides on something else."""
     server = standing("environ")
@@ -94,6 +96,7 @@ def test_more_and_fewer_lines_come_and_go(standing):
             assert asked(client, "GET / HTTP/1.1", rows[row]) == expected[row]
 
 
+@pytest.mark.contract
 def test_lines_that_come_in_pieces_are_read_as_ever(standing):
     server = standing("environ")
     expected = alone(server, "GET / HTTP/1.1", LINES)
@@ -110,6 +113,7 @@ def test_lines_that_come_in_pieces_are_read_as_ever(standing):
             assert environ == expected
 
 
+@pytest.mark.contract
 def test_what_is_pipelined_is_read_as_ever(standing):
     server = standing("environ")
     other = (*LINES[:3], "Cookie: id=2", *LINES[4:])
@@ -141,6 +145,7 @@ def test_refused_lines_are_refused_behind_known_ones(standing):
             assert client.closed()
 
 
+@pytest.mark.contract
 def test_connections_do_not_see_each_others_values(standing):
     server = standing("environ")
     cookies = [f"Cookie: id={number}; secret={'s' * number}" for number in range(20)]
@@ -154,6 +159,7 @@ def test_connections_do_not_see_each_others_values(standing):
         client.close()
 
 
+@pytest.mark.contract
 def test_an_object_that_is_kept_is_replaced_behind_known_lines(standing):
     """What the server knows holds on to the objects that the app is handed."""
     with standing("keeping").connect() as client:
