@@ -230,3 +230,41 @@ pws_is_token_text(const char *at, size_t len)
     }
     return len > 0;
 }
+
+#if defined(VECTORS)
+/* 0xff for each byte that is the same. */
+static __m128i
+same_of_16(const char *a, const char *b)
+{
+    return _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
+                          _mm_loadu_si128((const __m128i *)(const void *)b));
+}
+#endif
+
+size_t
+pws_same_span(const char *a, const char *b, size_t len)
+{
+    size_t i = 0;
+
+    if (memcmp(a, b, len) == 0) {
+        return len; /* most often, and libc is quick to see it */
+    }
+#if defined(VECTORS)
+    while (i + 32 <= len && _mm_movemask_epi8(_mm_and_si128(
+                                same_of_16(a + i, b + i),
+                                same_of_16(a + i + 16, b + i + 16))) == 0xffff) {
+        i += 32;
+    }
+    for (; i + 16 <= len; i += 16) {
+        unsigned same = (unsigned)_mm_movemask_epi8(same_of_16(a + i, b + i));
+
+        if (same != 0xffff) {
+            return i + (size_t)__builtin_ctz(~same);
+        }
+    }
+#endif
+    while (i < len && a[i] == b[i]) {
+        i++;
+    }
+    return i;
+}

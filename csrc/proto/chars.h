@@ -44,4 +44,7 @@ bool pws_is_token_text(const char *at, size_t len);
  */
 size_t pws_target_span(const char *at, size_t len);
 
+/* How many of the first `len` bytes are the same in both. */
+size_t pws_same_span(const char *a, const char *b, size_t len);
+
 #endif

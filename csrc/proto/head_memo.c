@@ -2,47 +2,49 @@
 
 #include <string.h>
 
+#include "proto/chars.h"
 #include "proto/field_line.h"
 #include "proto/http1.h"
 
-/* All lines at once. */
-static void
-take_all(const pws_head_memo *memo, pws_request *req, uint32_t at)
+/* How far a head has been read with a memo. */
+typedef struct {
+    const pws_head_memo *memo;
+    pws_request *req;
+    uint32_t at;      /* in the head */
+    uint32_t known;   /* the same place in the memo */
+    uint32_t line;    /* which begins there, of both */
+    uint32_t changed; /* bit i: line i has another value */
+} reading;
+
+/* Take all lines over that are as they were, up to the first one of which a byte is
+ * not. Returns whether even the empty line is. */
+static bool
+take_same(reading *r, uint32_t bound)
 {
-    memcpy(req->base + at, memo->read, memo->len);
-    for (uint32_t i = 0; i < memo->field_count; i++) {
-        pws_field *field = &req->fields[i];
+    const pws_head_memo *memo = r->memo;
+    uint32_t left = memo->len - r->known, shift = r->at - r->known, end, line;
+    char *head = r->req->base + r->at;
+
+    if (left > bound - r->at) {
+        left = bound - r->at;
+    }
+    end = r->known + (uint32_t)pws_same_span(memo->sent + r->known, head, left);
+    line = end == memo->len ? memo->field_count : r->line;
+    while (line < memo->field_count && memo->fields[line + 1].name.at <= end) {
+        line++;
+    }
+    for (uint32_t i = r->line; i < line; i++) {
+        pws_field *field = &r->req->fields[i];
 
         *field = memo->fields[i];
-        field->name.at += at;
-        field->value.at += at;
+        field->name.at += shift;
+        field->value.at += shift;
     }
-    req->field_count = memo->field_count;
-    req->present = memo->present;
-    req->repeated = memo->repeated;
-    memcpy(req->placed, memo->placed, sizeof(req->placed));
-}
-
-/* Take line `i` over, if it has come again at `at`. Returns where it ends, or 0. */
-static uint32_t
-take_line_again(const pws_head_memo *memo, uint32_t i, char *base, pws_line_start start,
-                pws_field *field)
-{
-    const pws_field *known = &memo->fields[i];
-    uint32_t from = known->name.at;
-    uint32_t to =
-        i + 1 < memo->field_count ? memo->fields[i + 1].name.at : memo->len - 2;
-    char *line = base + start.at;
-
-    if (start.bound - start.at < to - from ||
-        memcmp(line, memo->sent + from, to - from) != 0) {
-        return 0;
-    }
-    memcpy(line, memo->read + from, known->name.len);
-    *field = *known;
-    field->name.at = start.at;
-    field->value.at = start.at + (known->value.at - from);
-    return start.at + (to - from);
+    memcpy(head, memo->read + r->known, memo->fields[line].name.at - r->known);
+    r->line = line;
+    r->known = memo->fields[line].name.at;
+    r->at = r->known + shift;
+    return end == memo->len;
 }
 
 /* Whether a field can have another value, and all else is as it was. */
@@ -52,36 +54,27 @@ may_change(unsigned id)
     return id >= PWS_FIELD_PLACED && id != PWS_FIELD_UNKNOWN;
 }
 
-/* Line by line, while the names are the same. Returns whether it was the whole head. */
+/* Read the line in hand, of which a byte is not as it was. Returns whether it is the
+ * same field. */
 static bool
-take_lines(const pws_head_memo *memo, const pws_rules *rules, pws_request *req,
-           pws_head *parser, uint32_t bound)
+take_changed(reading *r, const pws_rules *rules, uint32_t bound)
 {
-    uint32_t changed = 0;
+    pws_line_start start = {r->at, bound};
+    pws_field *field = &r->req->fields[r->line];
+    uint32_t next;
 
-    for (uint32_t i = 0; i < memo->field_count; i++) {
-        pws_line_start start = {parser->at, bound};
-        pws_field field;
-        uint32_t next = take_line_again(memo, i, req->base, start, &field);
-
-        if (next == 0) {
-            if (bound - start.at > rules->field_size_max) {
-                start.bound = start.at + rules->field_size_max;
-            }
-            next = pws_field_line_read(req->base, start, &field);
-            changed |= (uint32_t)1 << i;
-        }
-        if (next == 0 || pws_request_put(req, &field) != 0) {
-            return false;
-        }
-        parser->at = parser->seen = next;
-        if ((changed >> i & 1) != 0 &&
-            (field.id != memo->fields[i].id || !may_change(field.id))) {
-            return false;
-        }
+    if (bound - start.at > rules->field_size_max) {
+        start.bound = start.at + rules->field_size_max;
     }
-    req->lines_changed = changed;
-    return bound - parser->at >= 2 && memcmp(req->base + parser->at, "\r\n", 2) == 0;
+    next = pws_field_line_read(r->req->base, start, field);
+    if (next == 0) {
+        return false;
+    }
+    r->changed |= (uint32_t)1 << r->line;
+    r->at = next;
+    r->line++;
+    r->known = r->memo->fields[r->line].name.at;
+    return field->id == r->memo->fields[r->line - 1].id && may_change(field->id);
 }
 
 /* Returns whether the whole head was taken over; if not, the parser goes on from where
@@ -90,25 +83,30 @@ static bool
 recall(const pws_head_memo *memo, pws_head *parser, const pws_rules *rules,
        pws_request *req, uint32_t len)
 {
-    const uint32_t at = parser->at;
     const uint32_t bound = len < rules->head_max ? len : rules->head_max;
+    reading r = {.memo = memo, .req = req, .at = parser->at};
+    bool whole, same = memo->field_count <= req->field_room;
 
-    if (memo->field_count > req->field_room) {
+    do {
+        whole = same && take_same(&r, bound);
+        same = same && !whole && r.line < memo->field_count &&
+               take_changed(&r, rules, bound);
+    } while (same);
+    if (!whole) {
+        for (uint32_t i = 0; i < r.line; i++) {
+            (void)pws_request_put(req, &req->fields[i]); /* there is room: see above */
+        }
+        parser->at = parser->seen = r.at;
         return false;
     }
-    if (bound - at >= memo->len && memcmp(req->base + at, memo->sent, memo->len) == 0) {
-        take_all(memo, req, at);
-        parser->at = at + memo->len;
-    }
-    else if (take_lines(memo, rules, req, parser, bound)) {
-        parser->at += 2;
-    }
-    else {
-        return false;
-    }
+    req->field_count = memo->field_count;
+    req->present = memo->present;
+    req->repeated = memo->repeated;
+    memcpy(req->placed, memo->placed, sizeof(req->placed));
     req->lines_id = memo->id;
+    req->lines_changed = r.changed;
     req->lines_judged = true; /* or the connection would have been closed */
-    parser->seen = parser->at;
+    parser->at = parser->seen = r.at + 2;
     parser->stage = PWS_HEAD_DONE;
     return true;
 }
@@ -128,6 +126,7 @@ keep(pws_head_memo *memo, pws_request *req, uint32_t at, uint32_t len)
         memo->fields[i].name.at -= at;
         memo->fields[i].value.at -= at;
     }
+    memo->fields[req->field_count].name.at = len - 2;
     memo->len = len;
     memo->field_count = req->field_count;
     memo->present = req->present;

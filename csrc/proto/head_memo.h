@@ -22,9 +22,10 @@ typedef struct {
     uint32_t field_count;
     uint64_t present, repeated;
     uint32_t placed[PWS_FIELD_PLACED];
-    char sent[PWS_MEMO_BYTES];         /* the lines with the empty one behind them */
-    char read[PWS_MEMO_BYTES];         /* the same as the parser leaves them */
-    pws_field fields[PWS_MEMO_FIELDS]; /* spans count from the first line */
+    char sent[PWS_MEMO_BYTES]; /* the lines with the empty one behind them */
+    char read[PWS_MEMO_BYTES]; /* the same as the parser leaves them */
+    /* Spans count from the first line; behind the last one, the empty line's begin. */
+    pws_field fields[PWS_MEMO_FIELDS + 1];
 } pws_head_memo;
 
 /* Go on behind the request line, of a head of which `len` bytes have come, as

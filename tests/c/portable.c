@@ -8,6 +8,7 @@
 #define pws_field_value_span portable_field_value_span
 #define pws_is_token_text portable_is_token_text
 #define pws_target_span portable_target_span
+#define pws_same_span portable_same_span
 #define pws_field_line_read portable_field_line_read
 #define pws_http1_parse_line portable_http1_parse_line
 #define pws_http1_parse portable_http1_parse

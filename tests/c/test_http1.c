@@ -436,3 +436,18 @@ TEST(a_value_is_scanned_to_its_first_control)
     }
     CHECK_EQ(pws_field_value_span(guarded("", 0), 0), 0);
 }
+
+TEST(the_same_bytes_are_counted_up_to_the_first_other)
+{
+    for (size_t len = 0; len < 100; len++) {
+        char a[100], b[100];
+
+        memset(a, 'a', len);
+        for (size_t at = 0; at <= len; at++) {
+            memset(b, 'a', len);
+            memset(b + at, 'b', len - at > 3 ? 3 : len - at);
+            CHECK_EQ(pws_same_span(guarded(a, len), guarded(b, len), len), at);
+            guarded_release();
+        }
+    }
+}
