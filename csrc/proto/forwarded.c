@@ -40,6 +40,23 @@ judge_underscores(pws_request *req, const pws_rules *rules, bool trusted)
     return 0;
 }
 
+uint64_t
+pws_forwarded_scheme_ids(const pws_rules *rules)
+{
+    uint64_t ids = 0;
+
+    for (uint32_t i = 0; i < rules->scheme_count; i++) {
+        pws_slice name = rules->scheme_fields[i].name;
+        pws_field_id id = pws_field_find(name.at, name.len);
+
+        if (id == PWS_FIELD_UNKNOWN) {
+            return 0;
+        }
+        ids |= (uint64_t)1 << id;
+    }
+    return ids;
+}
+
 /* Each scheme field that is there votes; votes that differ are an attack or a broken
  * proxy, and either way the wrong moment to guess. */
 int
@@ -48,6 +65,9 @@ pws_forwarded_scheme(pws_request *req, const pws_rules *rules)
     uint64_t lengths = 0; /* of their names: most fields are out by that */
     bool voted = false;
 
+    if (rules->scheme_ids != 0 && (req->present & rules->scheme_ids) == 0) {
+        return 0;
+    }
     for (uint32_t k = 0; k < rules->scheme_count; k++) {
         lengths |= (uint64_t)1 << rules->scheme_fields[k].name.len % 64;
     }

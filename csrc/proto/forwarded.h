@@ -15,4 +15,8 @@ int pws_forwarded_judge(pws_request *req, const pws_rules *rules, bool trusted);
  * or the status to refuse with. */
 int pws_forwarded_scheme(pws_request *req, const pws_rules *rules);
 
+/* What `scheme_ids` of the rules can be, beside 0: with it, requests without any of the
+ * scheme fields are known by one look. */
+uint64_t pws_forwarded_scheme_ids(const pws_rules *rules);
+
 #endif

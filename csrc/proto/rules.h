@@ -38,6 +38,7 @@ typedef struct {
     bool forwarder_any; /* "*": trust every name of a trusted peer */
     const pws_scheme_field *scheme_fields;
     uint32_t scheme_count;
+    uint64_t scheme_ids; /* bit i: field i is one of them; 0: not all are known ones */
 } pws_rules;
 
 /* A bound on every head, whatever the other limits are; their defaults allow less. */

@@ -1,5 +1,6 @@
 #include "py/settings.h"
 
+#include "proto/forwarded.h"
 #include "py/log.h"
 
 /* Read an integer attribute of at least `least`. Returns it, or -1 with an exception.
@@ -199,6 +200,7 @@ read_scheme_fields(pws_settings *settings, PyObject *config)
     }
     rules->scheme_fields = settings->scheme_fields;
     rules->scheme_count = (uint32_t)n;
+    rules->scheme_ids = pws_forwarded_scheme_ids(rules);
     return 0;
 }
 

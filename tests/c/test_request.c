@@ -2,6 +2,7 @@
  * connection, forwarding; every refusal of proto/request.c, target.c, framing.c and
  * forwarded.c. */
 #include "heads.h"
+#include "proto/forwarded.h"
 #include "proto/framing.h"
 #include "proto/target.h"
 
@@ -40,7 +41,14 @@ accept_head(const char *text)
 static const pws_request *
 accept_forwarded(const char *text, const pws_rules *rules)
 {
+    pws_rules with_ids = *rules;
+    bool https;
+
     check_head(&r, rules, true, pws_slice_of(text), 0, NULL);
+    https = r.req.https;
+    with_ids.scheme_ids = pws_forwarded_scheme_ids(rules);
+    check_head(&r, &with_ids, true, pws_slice_of(text), 0, NULL);
+    CHECK_EQ(r.req.https, https);
     return &r.req;
 }
 

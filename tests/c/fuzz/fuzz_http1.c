@@ -8,6 +8,7 @@
 #include "portable.h"
 #include "recall.h"
 #include "proto/chars.h"
+#include "proto/forwarded.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -196,6 +197,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     len = n - 2;
     whole = tell(&rules, trusted, text, len, FEED_WHOLE);
     other = tell(&rules, trusted, text, len, data[1] == 0 ? FEED_BYTES : data[1]);
+    require(strcmp(whole, other) == 0);
+    free(other);
+    rules.scheme_ids = pws_forwarded_scheme_ids(&rules);
+    other = tell(&rules, trusted, text, len, FEED_WHOLE);
     require(strcmp(whole, other) == 0);
     free(other);
     if (strncmp(whole, "{\"status\":-1", 12) != 0) {
