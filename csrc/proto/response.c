@@ -36,6 +36,14 @@ put(char *dst, pws_slice s)
         memcpy(dst, &first, 8);
         memcpy(dst + s.len - 8, &last, 8);
     }
+    else if (s.len >= 4) {
+        uint32_t first, last;
+
+        memcpy(&first, s.at, 4);
+        memcpy(&last, s.at + s.len - 4, 4);
+        memcpy(dst, &first, 4);
+        memcpy(dst + s.len - 4, &last, 4);
+    }
     else {
         for (size_t i = 0; i < s.len; i++) {
             dst[i] = s.at[i];

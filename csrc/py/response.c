@@ -38,11 +38,13 @@ read_unusual_text(PyObject *text, const char *what, pws_slice *slice)
     return 0;
 }
 
-int
-pws_text_read(PyObject *text, const char *what, pws_slice *slice)
+/* The Latin-1 bytes of a str, borrowed from it. Returns 0 or -1 with an exception that
+ * names `what`. */
+static inline int
+read_text(PyObject *text, const char *what, pws_slice *slice)
 {
     if (PyUnicode_CheckExact(text) && PyUnicode_IS_COMPACT_ASCII(text)) {
-        slice->at = (const char *)PyUnicode_1BYTE_DATA(text);
+        slice->at = (const char *)((PyASCIIObject *)text + 1); /* of compact ASCII */
         slice->len = (size_t)PyUnicode_GET_LENGTH(text);
         return 0;
     }
@@ -57,12 +59,12 @@ read_header(PyObject *pair, pws_header *header)
                      "a response header is not a (name, value) tuple: %R", pair);
         return -1;
     }
-    if (pws_text_read(PyTuple_GET_ITEM(pair, 0), "a response header's name",
-                      &header->name) < 0) {
+    if (read_text(PyTuple_GET_ITEM(pair, 0), "a response header's name",
+                  &header->name) < 0) {
         return -1;
     }
-    return pws_text_read(PyTuple_GET_ITEM(pair, 1), "a response header's value",
-                         &header->value);
+    return read_text(PyTuple_GET_ITEM(pair, 1), "a response header's value",
+                     &header->value);
 }
 
 pws_header *
@@ -110,7 +112,7 @@ pws_response_start(pws_lane *lane, uint64_t known_length)
                         "the app has not called start_response before its first byte");
         return -1;
     }
-    if (pws_text_read(lane->status, "the response's status", &status) < 0) {
+    if (read_text(lane->status, "the response's status", &status) < 0) {
         return -1;
     }
     headers = pws_headers_read(lane->headers, small, SMALL_COUNT, &count);

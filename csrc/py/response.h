@@ -28,8 +28,4 @@ int pws_response_send(pws_lane *lane, PyObject *result);
 pws_header *pws_headers_read(PyObject *headers, pws_header *small, size_t small_room,
                              size_t *count);
 
-/* The Latin-1 bytes of a str, borrowed from it. Returns 0 or -1 with an exception that
- * names `what`. */
-int pws_text_read(PyObject *text, const char *what, pws_slice *slice);
-
 #endif
