@@ -7,7 +7,6 @@
 #include "py/file_wrapper.h"
 #include "py/text.h"
 
-
 /* So many more make the template's dict grow, which has 21 keys or a few less. */
 #define SPARE_KEYS 5
 
@@ -422,13 +421,11 @@ set_own(const pws_lane *lane, PyObject *env)
 
 /* An environ that begins with a kept one. */
 static PyObject *
-begin_with(pws_lane *lane, const pws_environ_memo *memo, const pws_request *req,
-           bool *has_target)
+begin_with(pws_lane *lane, const pws_environ_memo *memo, const pws_request *req)
 {
     PyObject *kept = memo->environ, *env;
     bool own = memo->lane == lane;
 
-    *has_target = pws_environ_memo_has_target(memo, req);
     Py_INCREF(kept); /* the memo may have another one in the end: see environ_memo.h */
     env = PyDict_Copy(kept);
     Py_DECREF(kept);
@@ -444,14 +441,19 @@ pws_environ_new(pws_lane *lane)
 {
     const pws_conn *c = lane->x->conn;
     const pws_request *req = &lane->x->request;
-    bool fits = pws_environ_memo_fits(req), has_target = false;
+    bool fits = pws_environ_memo_fits(req), found;
+    pws_target_there there = {.query = req->query.len == 0}; /* in the template */
     const pws_environ_memo *memo =
         fits ? pws_environ_memo_find(lane->config->memos, req) : NULL;
-    bool found = memo != NULL;
-    PyObject *env =
-        found ? begin_with(lane, memo, req, &has_target) : begin_anew(lane, req, c);
+    PyObject *env;
 
-    if (env != NULL && !has_target && pws_environ_set_target(lane, env, req) < 0) {
+    found = memo != NULL;
+    if (found) {
+        there = pws_environ_memo_target(memo, req);
+    }
+    env = found ? begin_with(lane, memo, req) : begin_anew(lane, req, c);
+    if (env != NULL && !there.whole &&
+        pws_environ_set_target(lane, env, req, there) < 0) {
         Py_CLEAR(env);
     }
     if (env != NULL && fits && !found && req->lines_changed == 0) {

@@ -16,22 +16,23 @@ pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *environ)
 {
     pws_environ_memo *memo =
         &lane->config->memos->places[req->lines_id % PWS_MEMO_PLACES];
-    PyObject *copy = PyDict_Copy(environ), *target = NULL;
+    PyObject *copy = PyDict_Copy(environ);
+    pws_environ_memo made = {
+        .id = req->lines_id, .environ = copy, .lane = lane, .https = req->https};
 
     if (copy != NULL) {
-        target = PyDict_GetItemWithError(copy, PWS_NAME(lane->module, RAW_URI));
+        made.target = PyDict_GetItemWithError(copy, PWS_NAME(lane->module, RAW_URI));
+        made.path = PyDict_GetItemWithError(copy, PWS_NAME(lane->module, PATH_INFO));
+        made.query =
+            PyDict_GetItemWithError(copy, PWS_NAME(lane->module, QUERY_STRING));
     }
-    if (target == NULL) {
+    if (made.target == NULL || made.path == NULL || made.query == NULL) {
         PyErr_Clear();
         Py_XDECREF(copy);
         return;
     }
     drop(memo);
-    *memo = (pws_environ_memo){.id = req->lines_id,
-                               .environ = copy,
-                               .target = target,
-                               .lane = lane,
-                               .https = req->https};
+    *memo = made;
     lane->memo_count++;
 }
 

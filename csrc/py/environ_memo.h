@@ -12,13 +12,14 @@
 #define PWS_PY_ENVIRON_MEMO_H
 
 #include "engine/memo.h"
-#include "py/lane.h"
+#include "py/environ_target.h"
+#include "py/text.h"
 
 typedef struct {
     uint64_t id; /* of the lines of a head; 0: none */
     PyObject *environ;
-    PyObject *target; /* of it; borrowed from it */
-    pws_lane *lane;   /* whose objects are in it */
+    PyObject *target, *path, *query; /* of it; borrowed from it */
+    pws_lane *lane;                  /* whose objects are in it */
     bool https;
 } pws_environ_memo;
 
@@ -47,13 +48,16 @@ pws_environ_memo_find(const pws_environ_memos *memos, const pws_request *req)
     return memo->id == req->lines_id && memo->https == req->https ? memo : NULL;
 }
 
-/* Whether even the target is that of the environ. */
-static inline bool
-pws_environ_memo_has_target(const pws_environ_memo *memo, const pws_request *req)
+/* What the environ has of the request's target. */
+static inline pws_target_there
+pws_environ_memo_target(const pws_environ_memo *memo, const pws_request *req)
 {
-    return (size_t)PyUnicode_GET_LENGTH(memo->target) == req->target.len &&
-           memcmp(PyUnicode_1BYTE_DATA(memo->target), req->base + req->target.at,
-                  req->target.len) == 0;
+    if (pws_text_is(memo->target, pws_request_slice(req, req->target))) {
+        return (pws_target_there){.whole = true};
+    }
+    return (pws_target_there){
+        .path = pws_text_is(memo->path, pws_request_slice(req, req->path)),
+        .query = pws_text_is(memo->query, pws_request_slice(req, req->query))};
 }
 
 /* Keep a copy of `environ`, which was made for the request in this lane and has not

@@ -102,7 +102,8 @@ made_target(const pws_request *req)
 }
 
 int
-pws_environ_set_target(pws_lane *lane, PyObject *env, const pws_request *req)
+pws_environ_set_target(pws_lane *lane, PyObject *env, const pws_request *req,
+                       pws_target_there there)
 {
     pws_module *module = lane->module;
     pws_slice path = pws_request_slice(req, req->path);
@@ -111,7 +112,7 @@ pws_environ_set_target(pws_lane *lane, PyObject *env, const pws_request *req)
                            : made_target(req);
     bool mounted = req->script_name.len > 0 || req->path_is_cut ||
                    PyUnicode_GET_LENGTH(lane->config->script_name) > 0;
-    int rc;
+    int rc = 0;
 
     if (target == NULL || PyDict_SetItem(env, PWS_NAME(module, RAW_URI), target) < 0 ||
         PyDict_SetItem(env, PWS_NAME(module, REQUEST_URI), target) < 0 ||
@@ -119,8 +120,11 @@ pws_environ_set_target(pws_lane *lane, PyObject *env, const pws_request *req)
         Py_XDECREF(target);
         return -1;
     }
-    if (path.len > 0 && path.len == req->target.len && req->path.at == req->target.at &&
-        !req->path_escaped) {
+    if (there.path && !mounted && !req->path_escaped) {
+        /* It is the same one. */
+    }
+    else if (path.len > 0 && path.len == req->target.len &&
+             req->path.at == req->target.at && !req->path_escaped) {
         rc = PyDict_SetItem(env, PWS_NAME(module, PATH_INFO), target);
     }
     else if (path.len == 0 && req->form == PWS_TARGET_ABSOLUTE && !mounted) {
@@ -132,7 +136,7 @@ pws_environ_set_target(pws_lane *lane, PyObject *env, const pws_request *req)
                                                   : pws_text_new(module, path));
     }
     Py_DECREF(target);
-    if (rc == 0) {
+    if (rc == 0 && !there.query) {
         rc = pws_text_set(lane, env, PWS_NAME(module, QUERY_STRING),
                           pws_request_slice(req, req->query));
     }

@@ -72,8 +72,7 @@ pws_text_of_field(pws_lane *lane, pws_field_id id, pws_slice value)
     }
     place = &lane->config->memos->values[id];
     last = *place;
-    if (last != NULL && (size_t)PyUnicode_GET_LENGTH(last) == value.len &&
-        memcmp(PyUnicode_1BYTE_DATA(last), value.at, value.len) == 0) {
+    if (last != NULL && pws_text_is(last, value)) {
         Py_INCREF(last);
         return last;
     }

@@ -7,6 +7,14 @@
 /* Bytes as a str of the same code points. A new reference. */
 PyObject *pws_text_new(pws_module *module, pws_slice s);
 
+/* Whether a str of one byte a character, as those below, is these bytes. */
+static inline bool
+pws_text_is(PyObject *text, pws_slice s)
+{
+    return (size_t)PyUnicode_GET_LENGTH(text) == s.len &&
+           memcmp(PyUnicode_1BYTE_DATA(text), s.at, s.len) == 0;
+}
+
 /* The value of a field. Values that many clients send and that are nobody's secret are
  * not made anew as long as the last one of that field comes again. A new reference. */
 PyObject *pws_text_of_field(pws_lane *lane, pws_field_id id, pws_slice value);

@@ -38,6 +38,10 @@ def alone(server, start, lines):
     ("start", "changed"),
     [
         ("GET /a?b=c HTTP/1.1", {}),
+        ("GET /a?other HTTP/1.1", {}),
+        ("GET /a HTTP/1.1", {}),
+        ("GET /other?b=c HTTP/1.1", {}),
+        ("GET /%61?b=c HTTP/1.1", {}),
         ("GET / HTTP/1.1", {}),
         ("GET /%41%FF HTTP/1.1", {}),
         ("GET http://other/path?q HTTP/1.1", {}),
@@ -82,6 +86,29 @@ def test_a_scheme_that_changes_is_seen(standing):
                 environ = asked(client, "GET / HTTP/1.1", lines)
 
                 assert environ["wsgi.url_scheme"] == scheme
+
+
+def test_a_mount_point_is_cut_off_each_path(serve):
+    with serve("environ", env={"SCRIPT_NAME": "/mount"}) as server:
+        with server.connect() as client:
+            for target in (
+                "/mount/a",
+                "/mount/a?q",
+                "/mount/b?q",
+                "/mount",
+                "/mount/a",
+            ):
+                for _ in range(3):
+                    environ = asked(client, f"GET {target} HTTP/1.1", LINES)
+
+                    assert environ["SCRIPT_NAME"] == "/mount"
+                    path, _, query = target.partition("?")
+                    assert environ["PATH_INFO"] == path.removeprefix("/mount")
+                    assert environ["QUERY_STRING"] == query
+            client.send("\r\n".join(("GET /a HTTP/1.1", *LINES, "", "")).encode())
+
+            assert client.response().status == 500
+        server.wait_for("does not begin with SCRIPT_NAME")
 
 
 def test_more_and_fewer_lines_come_and_go(standing):
