@@ -4,7 +4,29 @@
 #include <signal.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
+
+static ssize_t
+receive(int fd, char *dst, size_t room)
+{
+#if defined(PWS_DIRECT_CALLS) && defined(SYS_recvfrom)
+    return syscall(SYS_recvfrom, fd, dst, room, 0, NULL, NULL);
+#else
+    return recv(fd, dst, room, 0);
+#endif
+}
+
+static ssize_t
+transmit(int fd, const char *src, size_t len, int flags)
+{
+#if defined(PWS_DIRECT_CALLS) && defined(SYS_sendto)
+    return syscall(SYS_sendto, fd, src, len, flags, NULL, 0);
+#else
+    return send(fd, src, len, flags);
+#endif
+}
 
 static ssize_t
 outcome(ssize_t n)
@@ -21,7 +43,7 @@ pws_io_recv(int fd, char *dst, size_t room)
     ssize_t n;
 
     do {
-        n = recv(fd, dst, room, 0);
+        n = receive(fd, dst, room);
     } while (n < 0 && errno == EINTR);
     return outcome(n);
 }
@@ -32,7 +54,7 @@ pws_io_send(int fd, const char *src, size_t len, bool more)
     ssize_t n;
 
     do {
-        n = send(fd, src, len, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        n = transmit(fd, src, len, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
     } while (n < 0 && errno == EINTR);
     return outcome(n);
 }

@@ -12,6 +12,20 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/* The calls of each request are made directly: in a process with several threads the C
+ * library surrounds them by locked instructions, for the case that the thread is to be
+ * cancelled (pthread_cancel), which none of ours ever is. Sanitizers watch the C
+ * library's. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define PWS_WATCHED_CALLS
+#endif
+#endif
+#if !defined(PWS_WATCHED_CALLS) && !defined(__SANITIZE_ADDRESS__) &&                   \
+    !defined(__SANITIZE_THREAD__)
+#define PWS_DIRECT_CALLS
+#endif
+
 #define PWS_IO_AGAIN (-1)
 #define PWS_IO_ERROR (-2)
 

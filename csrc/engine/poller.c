@@ -4,8 +4,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+
+#include "engine/io.h"
 
 static int
 add(pws_poller *poller, int fd, uint32_t events, uint64_t key)
@@ -201,12 +204,22 @@ take_in(pws_poller *poller, const struct epoll_event *raw, int n)
     return poller->count;
 }
 
+static int
+wait_for_events(const pws_poller *poller, struct epoll_event *raw, int timeout_ms)
+{
+#if defined(PWS_DIRECT_CALLS) && defined(SYS_epoll_wait)
+    return (int)syscall(SYS_epoll_wait, poller->fd, raw, PWS_BATCH, timeout_ms);
+#else
+    return epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms);
+#endif
+}
+
 int
 pws_poller_wait(pws_poller *poller, int timeout_ms)
 {
     struct epoll_event raw[PWS_BATCH];
 
-    return take_in(poller, raw, epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms));
+    return take_in(poller, raw, wait_for_events(poller, raw, timeout_ms));
 }
 
 int
@@ -216,7 +229,7 @@ pws_poller_wait_lent(pws_poller *poller, int timeout_ms, pws_lease *lease)
     int n, error;
 
     pws_lease_drop(lease);
-    n = epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms);
+    n = wait_for_events(poller, raw, timeout_ms);
     error = errno;
     pws_lease_take(lease);
     errno = error;
