@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from pywsgiserve import _core, logs
+from pywsgiserve import _core, frames, logs
 from pywsgiserve.config import Config, ConfigError, is_set
 from pywsgiserve.server import (
     App,
@@ -147,7 +147,7 @@ class Server:
         self._thread = threading.current_thread()
         try:
             with self._woken_by_signals():
-                self._core.serve(self._app)
+                frames.in_thread(self._core.serve, self._app)
         finally:
             self._close()
 

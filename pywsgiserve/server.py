@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pywsgiserve import _core, inheritance, logs, workers
+from pywsgiserve import _core, frames, inheritance, logs, workers
 from pywsgiserve._version import __version__
 from pywsgiserve.config import DEFAULT_BIND, Config, ConfigError, is_set
 from pywsgiserve.hooks import (
@@ -486,7 +486,7 @@ def serve(
             logs.line("INFO", f"Listening at: {where} ({os.getpid()})")
             if notify is not None:
                 notify.tell("READY=1\nSTATUS=Serving")
-            server.serve(app)
+            frames.in_thread(server.serve, app)
         logs.line("INFO", "Shutting down")
     finally:
         running.remove(server)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from pywsgiserve import _core, logs
+from pywsgiserve import _core, frames, logs
 from pywsgiserve.app import BOOT_FAILED, AppError
 from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
@@ -158,7 +158,7 @@ class Life:
             signal.set_wakeup_fd(engine.wakeup_fd, warn_on_full_buffer=False)
             engine.prepare(app)
             self.tell_ready()
-            self.kind.serve(engine, app, self)
+            frames.in_thread(self.kind.serve, engine, app, self)
         finally:
             signal.set_wakeup_fd(-1)
             running.remove(engine)

@@ -217,16 +217,18 @@ new_thread(worker *w)
 {
     static PyMethodDef method = {"work", work, METH_NOARGS, NULL};
     PyObject *module = PyImport_ImportModule("threading");
+    PyObject *frames = PyImport_ImportModule("pywsgiserve.frames");
     PyObject *capsule = PyCapsule_New(w, CAPSULE, NULL);
     PyObject *target = capsule != NULL ? PyCFunction_New(&method, capsule) : NULL;
     PyObject *make = NULL, *args = NULL, *named = NULL, *thread = NULL;
 
-    if (module != NULL && target != NULL) {
+    if (module != NULL && frames != NULL && target != NULL) {
         make = PyObject_GetAttrString(module, "Thread");
         args = PyTuple_New(0);
-        named = Py_BuildValue("{s:O,s:N,s:O}", "target", target, "name",
-                              PyUnicode_FromFormat("pywsgiserve-%u", w->all->started),
-                              "daemon", Py_True);
+        named = Py_BuildValue(
+            "{s:N,s:(O),s:N,s:O}", "target",
+            PyObject_GetAttrString(frames, "in_thread"), "args", target, "name",
+            PyUnicode_FromFormat("pywsgiserve-%u", w->all->started), "daemon", Py_True);
     }
     if (make != NULL && args != NULL && named != NULL) {
         thread = PyObject_Call(make, args, named);
@@ -236,6 +238,7 @@ new_thread(worker *w)
     Py_XDECREF(make);
     Py_XDECREF(target);
     Py_XDECREF(capsule);
+    Py_XDECREF(frames);
     Py_XDECREF(module);
     return thread;
 }

@@ -12,12 +12,13 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from pywsgiserve import logs
+from pywsgiserve import frames, logs
 
 if TYPE_CHECKING:
     from pywsgiserve import _core
@@ -78,7 +79,7 @@ class Host:
     throw: Callable[[greenlet.greenlet, BaseException], object]
 
     def make(self, run: Callable[[], None]) -> RequestGreenlet:
-        return RequestGreenlet(run, self.hub)
+        return RequestGreenlet(partial(frames.in_greenlet, run), self.hub)
 
     def forget(self, who: greenlet.greenlet) -> None:
         forget(who)
