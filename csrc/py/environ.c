@@ -10,6 +10,9 @@
 /* So many more make the template's dict grow, which has 21 keys or a few less. */
 #define SPARE_KEYS 5
 
+/* As many as malloc keeps of a size for a thread (glibc). */
+#define READY 7
+
 /* SERVER_NAME and SERVER_PORT are where we listen, as Gunicorn has it. */
 static int
 set_listener(const pws_lane *lane, PyObject *env, const pws_listener *listener)
@@ -54,6 +57,24 @@ make_roomy(PyObject *env)
         }
     }
     return 0;
+}
+
+/* Let malloc have some tables of the copies' size ready, of which it hands one out
+ * again and again. Else it may have none, and give each request one that is a bit
+ * larger, which then goes back to where it is not looked for: that takes five times as
+ * long. */
+static void
+have_ready(PyObject *env)
+{
+    PyObject *copies[READY];
+
+    for (int i = 0; i < READY; i++) {
+        copies[i] = PyDict_Copy(env);
+    }
+    for (int i = 0; i < READY; i++) {
+        Py_XDECREF(copies[i]);
+    }
+    PyErr_Clear();
 }
 
 PyObject *
@@ -102,6 +123,9 @@ pws_environ_template(const pws_lane *lane, const pws_listener *listener)
     }
     if (make_roomy(env) < 0) {
         Py_CLEAR(env);
+    }
+    else {
+        have_ready(env);
     }
     return env;
 }
