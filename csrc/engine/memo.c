@@ -6,6 +6,11 @@
 #define MISSES_MAX 4
 #define RETRY_EVERY 16
 
+/* So often may others come by before the place of a connection that is silent is
+ * theirs. Where many share it, as many as this find their lines; more would only take
+ * it from each other. */
+#define PATIENCE 8
+
 /* After so many heads that were changed, the last one is as good as any. */
 #define CHANGES_MAX 64
 
@@ -23,10 +28,17 @@ pws_memo_of(pws_memos *memos, const pws_conn *c)
         }
     }
     if (memo->owner != owner) {
+        /* Who had our slot before us has gone. */
+        bool lives = memo->head.id != 0 && (uint32_t)memo->owner != c->slot;
+
+        if (lives && ++memo->others < PATIENCE) {
+            return NULL;
+        }
         memo->owner = owner;
         memo->missed = memo->changed = 0;
         memo->head.id = 0;
     }
+    memo->others = 0;
     if (memo->head.id == 0) {
         /* The low bits are the place, so that a lane finds its own by them. */
         memo->head.next_id =

@@ -64,7 +64,7 @@ TEST(nobody_finds_those_of_another)
 
 TEST(no_name_is_given_twice)
 {
-    pws_conn c = {.slot = 3}, other = {.slot = 3 + PWS_MEMO_PLACES};
+    pws_conn c = {.slot = 3}, other = {.slot = 3, .generation = 1};
     uint64_t last = 0;
 
     for (int i = 0; i < 100; i++) {
@@ -109,5 +109,38 @@ TEST(a_client_whose_lines_are_always_others_is_left_alone)
         guarded_release();
     }
     CHECK(ask(&c, HEAD("a")));
+    pws_memos_clear(&memos);
+}
+
+TEST(who_comes_again_keeps_its_place_among_many)
+{
+    pws_conn c[5];
+
+    for (uint32_t i = 0; i < 5; i++) {
+        c[i] = (pws_conn){.slot = 3 + i * PWS_MEMO_PLACES};
+    }
+    CHECK(!ask(&c[0], HEAD("a")));
+    for (int turn = 0; turn < 100; turn++) {
+        CHECK(ask(&c[0], HEAD("a")));
+        for (int i = 1; i < 5; i++) {
+            CHECK(!ask(&c[i], HEAD("a")));
+        }
+        guarded_release();
+    }
+    pws_memos_clear(&memos);
+}
+
+TEST(the_place_of_one_that_is_silent_is_taken_in_time)
+{
+    pws_conn c = {.slot = 3}, other = {.slot = 3 + PWS_MEMO_PLACES};
+    int asked = 0;
+
+    CHECK(!ask(&c, HEAD("a")));
+    while (asked < 100 && !ask(&other, HEAD("a"))) {
+        asked++;
+    }
+    CHECK(asked < 20);
+    CHECK(ask(&other, HEAD("a")));
+    CHECK(!ask(&c, HEAD("a")));
     pws_memos_clear(&memos);
 }
