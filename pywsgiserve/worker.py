@@ -17,7 +17,7 @@ from pywsgiserve.checks import ConfigError
 from pywsgiserve.cli import complain
 from pywsgiserve.config import Config
 from pywsgiserve.hooks import Heartbeat, call_needed, call_safely
-from pywsgiserve.server import App, Owner, native, running
+from pywsgiserve.server import App, Owner, end_process, native, running
 from pywsgiserve.workers import Kind
 
 FAILED = 255  # As Gunicorn's worker, when something breaks after the start.
@@ -117,6 +117,8 @@ class Life:
         logs.line("INFO", f"Worker exiting (pid: {self.worker.pid})")
         call_safely(self.config, "worker_exit", self.server, self.worker)
         logs.close()
+        if self.engine is not None and self.engine.left_behind:
+            end_process(code)  # The interpreter must not end beneath those threads.
         return code
 
     def serve(self) -> int:

@@ -501,6 +501,14 @@ requests(PyObject *object, void *Py_UNUSED(unused))
     return PyLong_FromUnsignedLongLong(self->engine_open ? self->engine.requests : 0);
 }
 
+static PyObject *
+left_behind(PyObject *object, void *Py_UNUSED(unused))
+{
+    const pws_server *self = (const pws_server *)object;
+
+    return PyBool_FromLong(self->left_behind || self->hosted.left_behind);
+}
+
 static PyMethodDef methods[] = {
     {"prepare", prepare, METH_O,
      "prepare(app): make the threads that serve(app) will use, if it uses any."},
@@ -556,6 +564,9 @@ static PyMethodDef methods[] = {
 static PyGetSetDef properties[] = {
     {"addresses", addresses, NULL, "Where the server listens, as text.", NULL},
     {"requests", requests, NULL, "How many have come whole.", NULL},
+    {"left_behind", left_behind, NULL,
+     "Whether the app did not end in some threads or greenlets, which may go on.",
+     NULL},
     {"protocols", protocols, NULL, "What is spoken there: http or uwsgi.", NULL},
     {"wakeup_fd", wakeup_fd, NULL, "For signal.set_wakeup_fd().", NULL},
     {NULL, NULL, NULL, NULL, NULL},
