@@ -12,11 +12,11 @@ drop(pws_environ_memo *memo)
 }
 
 void
-pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *environ)
+pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env)
 {
     pws_environ_memo *memo =
         &lane->config->memos->places[req->lines_id % PWS_MEMO_PLACES];
-    PyObject *copy = PyDict_Copy(environ);
+    PyObject *copy = PyDict_Copy(env);
     pws_environ_memo made = {
         .id = req->lines_id, .environ = copy, .lane = lane, .https = req->https};
 

@@ -62,7 +62,7 @@ pws_environ_memo_target(const pws_environ_memo *memo, const pws_request *req)
 
 /* Keep a copy of `environ`, which was made for the request in this lane and has not
  * been seen by the app. Nothing is kept without memory. */
-void pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *environ);
+void pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env);
 
 /* Forget the environs with the objects of this lane, which are not what they were. */
 void pws_environ_memos_forget(pws_lane *lane);
