@@ -560,7 +560,7 @@ pws_relief_pause(pws_relief *relief)
 void
 pws_relief_go_on(pws_relief *relief)
 {
-    if (relief->crew != NULL) {
+    if (relief->holders > 0) { /* the crew may have come or gone meanwhile */
         let_crew_go(relief);
     }
     atomic_fetch_sub(&relief->paused, 1);

@@ -59,17 +59,13 @@ make_roomy(PyObject *env)
     return 0;
 }
 
-/* Let malloc have some tables of the copies' size ready, of which it hands one out
- * again and again. Else it may have none, and give each request one that is a bit
- * larger, which then goes back to where it is not looked for: that takes five times as
- * long. */
-static void
-have_ready(PyObject *env)
+void
+pws_environ_have_ready(PyObject *template)
 {
     PyObject *copies[READY];
 
     for (int i = 0; i < READY; i++) {
-        copies[i] = PyDict_Copy(env);
+        copies[i] = PyDict_Copy(template);
     }
     for (int i = 0; i < READY; i++) {
         Py_XDECREF(copies[i]);
@@ -123,9 +119,6 @@ pws_environ_template(const pws_lane *lane, const pws_listener *listener)
     }
     if (make_roomy(env) < 0) {
         Py_CLEAR(env);
-    }
-    else {
-        have_ready(env);
     }
     return env;
 }

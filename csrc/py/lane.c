@@ -115,6 +115,9 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
         pws_lane_free(lane);
         return NULL;
     }
+    if (lane->template_count > 0) {
+        pws_environ_have_ready(lane->templates[0]);
+    }
     return lane;
 }
 

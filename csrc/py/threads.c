@@ -217,12 +217,13 @@ new_thread(worker *w)
 {
     static PyMethodDef method = {"work", work, METH_NOARGS, NULL};
     PyObject *module = PyImport_ImportModule("threading");
-    PyObject *frames = PyImport_ImportModule("pywsgiserve.frames");
+    PyObject *frames =
+        module != NULL ? PyImport_ImportModule("pywsgiserve.frames") : NULL;
     PyObject *capsule = PyCapsule_New(w, CAPSULE, NULL);
     PyObject *target = capsule != NULL ? PyCFunction_New(&method, capsule) : NULL;
     PyObject *make = NULL, *args = NULL, *named = NULL, *thread = NULL;
 
-    if (module != NULL && frames != NULL && target != NULL) {
+    if (frames != NULL && target != NULL) {
         make = PyObject_GetAttrString(module, "Thread");
         args = PyTuple_New(0);
         named = Py_BuildValue(
