@@ -292,12 +292,13 @@ def test_none_of_it_is_for_the_app(deploy, place, manager, words):
 # Takes descriptors to the numbers from 3, and says whose they are: us, after the exec.
 HAND_OVER = """
 import os, sys
-given, names = sys.argv[1].split(","), sys.argv[2]
+given, names = [int(fd) for fd in sys.argv[1].split(",")], sys.argv[2]
+free = max(given) + len(given)
 for i, fd in enumerate(given):
-    os.dup2(int(fd), 60 + i)
+    os.dup2(fd, free + i)
 for i in range(len(given)):
-    os.dup2(60 + i, 3 + i)
-    os.close(60 + i)
+    os.dup2(free + i, 3 + i)
+    os.close(free + i)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(given)))
 if names:
     os.environ["LISTEN_FDNAMES"] = names
