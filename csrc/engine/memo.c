@@ -69,10 +69,12 @@ pws_memo_parse(pws_memo *memo, pws_head *parser, const pws_rules *rules,
     bool was_empty = memo->head.id == 0;
     int status = pws_head_memo_parse(&memo->head, parser, rules, req, len);
 
-    if (!was_empty) {
+    if (was_empty) {
+        memo->missed += memo->head.id == 0;
+    } else if (status != 0 || parser->stage == PWS_HEAD_DONE) {
         judge(memo, req->lines_judged, req->lines_changed != 0);
     }
-    return status;
+    return status; /* the rest of a head that comes in pieces tells nothing */
 }
 
 void

@@ -8,9 +8,10 @@
 
 static pws_memos memos;
 
-/* One request of `c` with this head. Returns whether its lines were known. */
+/* One request of `c` with this head, of which `first` bytes come before the others.
+ * Returns whether its lines were known. */
 static bool
-ask(const pws_conn *c, const char *text)
+ask_in_pieces(const pws_conn *c, const char *text, uint32_t first)
 {
     static pws_field fields[8];
     pws_rules rules = {.line_max = 100,
@@ -29,9 +30,19 @@ ask(const pws_conn *c, const char *text)
     if (memo == NULL) {
         return false;
     }
-    CHECK_EQ(pws_memo_parse(memo, &parser, &rules, &req, len), 0);
+    CHECK_EQ(pws_memo_parse(memo, &parser, &rules, &req, first), 0);
+    if (first < len) {
+        CHECK_EQ(parser.stage, PWS_HEAD_FIELDS);
+        CHECK_EQ(pws_http1_parse(&parser, &rules, &req, base, len), 0);
+    }
     CHECK_EQ(parser.stage, PWS_HEAD_DONE);
     return req.lines_judged;
+}
+
+static bool
+ask(const pws_conn *c, const char *text)
+{
+    return ask_in_pieces(c, text, (uint32_t)strlen(text));
 }
 
 #define HEAD(value) "GET / HTTP/1.1\r\nHost: x\r\nCookie: " value "\r\n\r\n"
@@ -109,6 +120,33 @@ TEST(a_client_whose_lines_are_always_others_is_left_alone)
         guarded_release();
     }
     CHECK(ask(&c, HEAD("a")));
+    pws_memos_clear(&memos);
+}
+
+TEST(a_head_in_pieces_costs_no_other_its_lines)
+{
+    pws_conn c = {.slot = 3};
+
+    CHECK(!ask(&c, HEAD("a")));
+    for (int i = 0; i < 20; i++) {
+        CHECK(!ask_in_pieces(&c, HEAD("a"), 30));
+        CHECK(ask(&c, HEAD("a")));
+        guarded_release();
+    }
+    pws_memos_clear(&memos);
+}
+
+TEST(a_client_whose_heads_always_come_in_pieces_is_left_alone)
+{
+    pws_conn c = {.slot = 3};
+    int looked = 0;
+
+    for (int i = 0; i < 100; i++) {
+        looked += pws_memo_of(&memos, &c) != NULL;
+        CHECK(!ask_in_pieces(&c, HEAD("a"), 30));
+        guarded_release();
+    }
+    CHECK(looked < 20);
     pws_memos_clear(&memos);
 }
 
