@@ -58,7 +58,6 @@ pws_crew_init(pws_crew *crew, pws_engine *e, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         crew->seats[i].call = &crew->calls[i];
     }
-    pthread_mutex_init(&e->relief.lock, NULL);
     crew->polls = true;
     e->lends_waits = true;
     e->relief.engine = e;

@@ -74,6 +74,7 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
     update_clock(e);
     pws_lease_init(&e->lease);
     e->relief.bell = -1;
+    pthread_mutex_init(&e->relief.lock, NULL);
     pws_timers_init(&e->timers, e->clock.now_ms);
     pws_park_init(&e->park);
     pws_pool_init(&e->blocks, PWS_BLOCK_SIZE, 64);

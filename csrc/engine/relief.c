@@ -521,27 +521,6 @@ pws_relief_take_lease(pws_relief *relief)
     atomic_fetch_sub(&relief->wanted, 1);
 }
 
-/* A crew's threads poll too: they are kept from it by the lease. */
-static void
-hold_crew(pws_relief *relief)
-{
-    pthread_mutex_lock(&relief->lock);
-    if (relief->holders++ == 0) {
-        pws_relief_take_lease(relief);
-    }
-    pthread_mutex_unlock(&relief->lock);
-}
-
-static void
-let_crew_go(pws_relief *relief)
-{
-    pthread_mutex_lock(&relief->lock);
-    if (--relief->holders == 0) {
-        pws_lease_drop(&relief->engine->lease);
-    }
-    pthread_mutex_unlock(&relief->lock);
-}
-
 void
 pws_relief_pause(pws_relief *relief)
 {
@@ -552,18 +531,26 @@ pws_relief_pause(pws_relief *relief)
     while (relief->running && atomic_load(&relief->busy)) {
         sched_yield();
     }
-    if (relief->crew != NULL) {
-        hold_crew(relief);
+    if (relief->crew != NULL) { /* its threads poll too: the lease keeps them from it */
+        pthread_mutex_lock(&relief->lock);
+        if (!relief->holds) {
+            pws_relief_take_lease(relief);
+            relief->holds = true;
+        }
+        pthread_mutex_unlock(&relief->lock);
     }
 }
 
+/* The last one lets the crew go: one may have come since the first. */
 void
 pws_relief_go_on(pws_relief *relief)
 {
-    if (relief->holders > 0) { /* the crew may have come or gone meanwhile */
-        let_crew_go(relief);
+    pthread_mutex_lock(&relief->lock);
+    if (atomic_fetch_sub(&relief->paused, 1) == 1 && relief->holds) {
+        relief->holds = false;
+        pws_lease_drop(&relief->engine->lease);
     }
-    atomic_fetch_sub(&relief->paused, 1);
+    pthread_mutex_unlock(&relief->lock);
 }
 
 void
@@ -572,7 +559,7 @@ pws_relief_abandon(pws_relief *relief)
     relief->running = false;
     close_bell(relief);
     relief->crew = NULL; /* its threads are the parent's */
-    relief->holders = 0;
+    relief->holds = false;
     pthread_mutex_init(&relief->lock, NULL);
     atomic_store(&relief->paused, 0);
     atomic_store(&relief->busy, false);

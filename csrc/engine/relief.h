@@ -78,8 +78,8 @@ typedef struct {
     _Atomic unsigned wanted; /* threads of the crew that want the lease from us */
     /* Around a fork. */
     _Atomic unsigned paused; /* forks that are underway */
-    unsigned holders; /* of the lease, which keeps a crew's threads from the engine */
-    pthread_mutex_t lock; /* of `holders` */
+    bool holds; /* the lease, for all of them: it keeps a crew's threads from the engine */
+    pthread_mutex_t lock; /* of `holds` */
     _Atomic bool busy;
     bool running;
     /* Used under the lease. */

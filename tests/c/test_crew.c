@@ -362,6 +362,26 @@ pause_now_and_then(void *stop)
     return NULL;
 }
 
+/* Of two forks that overlap the first began before there was a crew: its end is not the
+ * other one's. */
+TEST(a_crew_is_held_until_the_last_fork_is_done)
+{
+    pws_relief *relief = &r.engine.relief;
+
+    rig_prepare(&r);
+    rig_open(&r);
+    pws_relief_pause(relief);
+    CHECK_EQ(pws_crew_init(&crew, &r.engine, 2), 0);
+    pws_relief_pause(relief);
+    pws_relief_go_on(relief);
+    CHECK(!pws_lease_try_take(&r.engine.lease));
+    pws_relief_go_on(relief);
+    CHECK(pws_lease_try_take(&r.engine.lease));
+    pws_lease_drop(&r.engine.lease);
+    rig_close(&r);
+    pws_crew_free(&crew);
+}
+
 TEST(a_storm_of_clients_is_served)
 {
     enum { N = 12 };
