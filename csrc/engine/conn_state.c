@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "base/forks.h"
 #include "base/log.h"
 #include "engine/engine_queue.h"
 #include "engine/io.h"
@@ -91,8 +92,23 @@ reset(int fd)
     }
 }
 
-/* A forked child of the app may hold a copy of the socket: closing alone would end
- * neither the registration nor the connection. */
+/* Somebody else may have a copy of the socket: closing alone would end neither the
+ * registration nor the connection. */
+static void
+close_copied(pws_engine *e, const pws_conn *c, pws_close how)
+{
+    if (c->polled) {
+        pws_poller_remove(&e->poller, c->fd);
+    }
+    if (how == PWS_CLOSE_RESET) {
+        reset(c->fd);
+    }
+    else if (how == PWS_CLOSE_BOTH_WAYS) {
+        (void)shutdown(c->fd, SHUT_RDWR);
+    }
+    close(c->fd);
+}
+
 void
 pws_conn_close(pws_engine *e, pws_conn *c, pws_close how)
 {
@@ -103,17 +119,10 @@ pws_conn_close(pws_engine *e, pws_conn *c, pws_close how)
         pws_engine_give_exchange(e, c->x);
         c->x = NULL;
     }
-    if (c->polled) {
-        pws_poller_remove(&e->poller, c->fd);
-        c->polled = false;
+    if (how != PWS_CLOSE_BOTH_WAYS || !pws_forks_close(c->fd)) {
+        close_copied(e, c, how);
     }
-    if (how == PWS_CLOSE_RESET) {
-        reset(c->fd);
-    }
-    else if (how == PWS_CLOSE_BOTH_WAYS) {
-        (void)shutdown(c->fd, SHUT_RDWR);
-    }
-    close(c->fd);
+    c->polled = false;
     c->fd = -1;
     pws_conn_set_state(e, c, PWS_CONN_CLOSED);
     pws_engine_forget(e, c);

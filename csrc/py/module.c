@@ -1,5 +1,6 @@
 #include "py/module.h"
 
+#include "base/forks.h"
 #include "py/callable.h"
 #include "py/client_socket.h"
 #include "py/file_wrapper.h"
@@ -92,6 +93,7 @@ execute(PyObject *self)
 {
     pws_module *module = PyModule_GetState(self);
 
+    pws_forks_watch();
     if (make_names(module) < 0 || make_field_keys(module) < 0 ||
         import_types(module) < 0 ||
         make_type(self, &pws_request_callable_spec, &module->request_callable_type) <

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/forks.h"
 #include "engine/io.h"
 
 static rig r;
@@ -334,6 +335,7 @@ check_end_in_spite_of_copies(bool reset)
     pid_t child;
 
     CHECK_EQ(pipe(gate), 0);
+    pws_forks_watch();
     rig_start(&r);
     peer_connect(&p, &r, 0);
     peer_send(&p, reset ? "GET / HTTP/1.0\r\n\r\n"

@@ -210,7 +210,6 @@ def test_a_connection_for_one_request_makes_just_the_calls_that_it_needs(
         "accept4": 1,
         "recvfrom": 1,
         "sendto": 1,
-        "shutdown": 1,
         "close": 1,
     }
 
