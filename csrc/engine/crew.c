@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -330,6 +331,7 @@ rest(pws_crew *crew, pws_seat *seat)
     pws_engine *e = crew->engine;
 
     pws_hold_send(e);
+    pws_engine_rouse(e);
     note_end(crew);
     atomic_store(&seat->woken, 0);
     seat->next = crew->idle;
@@ -341,6 +343,24 @@ rest(pws_crew *crew, pws_seat *seat)
     }
     pws_crew_take(crew);
     arrive(crew, seat);
+}
+
+/* Who wants the lease has it before the next turn: a leader that finds something to do
+ * in each, say of an upload, does not wait, and would lend it to nobody. */
+static void
+give_way(pws_crew *crew)
+{
+    pws_engine *e = crew->engine;
+
+    if (atomic_load(&e->relief.wanted) == 0) {
+        return;
+    }
+    show(crew);
+    pws_lease_drop(&e->lease);
+    while (atomic_load(&e->relief.wanted) > 0) {
+        sched_yield();
+    }
+    pws_crew_take(crew);
 }
 
 bool
@@ -358,6 +378,7 @@ pws_crew_wait(pws_crew *crew, pws_seat *seat)
         else {
             /* They may leave deadlines behind which we would not know of. */
             poll_once(crew, crew->out > 0 ? PWS_TICK_MS : -1);
+            give_way(crew);
         }
     }
     ends = crew->ending;
@@ -366,6 +387,10 @@ pws_crew_wait(pws_crew *crew, pws_seat *seat)
     }
     show(crew);
     pws_lease_drop(&e->lease);
+    if (!ends && atomic_load(&e->relief.word) == PWS_RELIEF_RESTS) {
+        /* We may have to wait for a lock of the caller's, and nobody polls. */
+        pws_relief_wake(&e->relief, PWS_RELIEF_WATCHES);
+    }
     return !ends;
 }
 
@@ -416,6 +441,7 @@ pws_crew_park(pws_crew *crew, const pws_crew_wish *wish)
     parked = !pws_exchange_is_taken(wish->x) && pws_park(e, &w.parking);
     if (parked) {
         pws_engine_tidy(e); /* who waits in the poller may have to know the deadline */
+        pws_engine_rouse(e);
         show(crew);
     }
     pws_lease_drop(&e->lease);

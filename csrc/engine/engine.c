@@ -366,19 +366,36 @@ pws_engine_relieve(pws_engine *e, int timeout_ms)
     return 0;
 }
 
-void
-pws_engine_tidy(pws_engine *e)
+/* Wake who waits in the poller, if there is something, beside requests, that he did not
+ * know of when he began. */
+static void
+rouse(pws_engine *e, bool requests)
 {
     int due_ms;
 
-    begin_turn(e);
-    resume_ready(e);
+    if (!e->waiting) {
+        return;
+    }
     due_ms = next_due_ms(e);
-    if (e->waiting && (has_chores(e) ||
-                       (due_ms >= 0 && e->clock.now_ms + due_ms < e->waits_until_ms))) {
+    if (requests || has_chores(e) ||
+        (due_ms >= 0 && e->clock.now_ms + due_ms < e->waits_until_ms)) {
         e->waits_until_ms = 0; /* once is enough */
         pws_poller_wake(&e->poller);
     }
+}
+
+void
+pws_engine_tidy(pws_engine *e)
+{
+    begin_turn(e);
+    resume_ready(e);
+    rouse(e, false);
+}
+
+void
+pws_engine_rouse(pws_engine *e)
+{
+    rouse(e, e->queue_first != NULL);
 }
 
 /* Those who hand requests back work with the clock of the turn; here is none. */
@@ -476,7 +493,9 @@ wait_until(pws_engine *e, const pws_wait *wait, int64_t deadline_ms)
             left_ms = left_ms < patience_ms ? left_ms : patience_ms;
         }
         if ((atomic_load(&c->events) & (wait->what | PWS_BROKEN)) != 0) {
-            atomic_fetch_and(&c->events, ~(uint32_t)PWS_WRITABLE);
+            if ((wait->what & PWS_WRITABLE) != 0) {
+                atomic_fetch_and(&c->events, ~(uint32_t)PWS_WRITABLE);
+            }
             return 1;
         }
         if (left_ms <= 0) {

@@ -141,6 +141,10 @@ int pws_engine_relieve(pws_engine *e, int timeout_ms);
  * is woken if it has to know. */
 void pws_engine_tidy(pws_engine *e);
 
+/* The same for who was at work there and takes no request: wake the waiting thread, if
+ * there is one, when requests are queued or something is left to do. */
+void pws_engine_rouse(pws_engine *e);
+
 /* Hosted: before control goes back to the loop that watches the set's descriptor, make
  * that tell what the kernel does not know: work of the engine's own; requests that are
  * queued, unless nobody can run one; deadlines, `left_ms` (-1: none) being another one.

@@ -124,7 +124,16 @@ resume(pws_engine *e, pws_parking *p, int result)
     }
 }
 
-/* Whether it has happened; who is told of room to send has used it up. */
+/* Who has waited for room to send, and is told, has used it up. */
+static void
+use_up(const pws_parking *p)
+{
+    if ((p->what & PWS_WRITABLE) != 0) {
+        atomic_fetch_and(&p->x->conn->events, ~(uint32_t)PWS_WRITABLE);
+    }
+}
+
+/* Whether it has happened. */
 static bool
 has_happened(const pws_parking *p)
 {
@@ -133,7 +142,7 @@ has_happened(const pws_parking *p)
     if ((atomic_load(events) & (p->what | PWS_BROKEN)) == 0) {
         return false;
     }
-    atomic_fetch_and(events, ~(uint32_t)PWS_WRITABLE);
+    use_up(p);
     return true;
 }
 
@@ -237,7 +246,7 @@ pws_park_event(pws_engine *e, pws_exchange *x)
     for (; p != NULL; p = next) {
         next = p->of_same;
         if ((noted & (p->what | PWS_BROKEN)) != 0) {
-            atomic_fetch_and(&x->conn->events, ~(uint32_t)PWS_WRITABLE);
+            use_up(p);
             resume(e, p, PWS_PARK_HAPPENED);
         }
     }

@@ -35,6 +35,10 @@
 #define LOOKS_AT_CREW_IN_VAIN 2 /* to be woken costs an executor as much */
 #define WATCHES_IN_VAIN 10
 
+/* Who is woken as seldom as that looks once: requests do not come in quick succession.
+ */
+#define SELDOM_NS (2 * MS_IN_NS)
+
 /* How often the time of all calls of a crew is looked at; the same while we poll. */
 #define MIND_EVERY_MS 50
 #define WATCH_CREW_MS 100
@@ -137,6 +141,7 @@ look(pws_engine *e)
     pws_hold_send_lent(&e->hold);
     if (pws_lease_try_take(&e->lease)) {
         pws_hold_send_late(e);
+        pws_engine_rouse(e);
         pws_lease_drop(&e->lease);
     }
     return true;
@@ -426,7 +431,8 @@ run(void *arg)
     const bool crew = relief->crew != NULL;
     const long look_ns = crew ? LOOK_AT_CREW_EVERY_NS : LOOK_EVERY_NS;
     const unsigned looks = crew ? LOOKS_AT_CREW_IN_VAIN : LOOKS_IN_VAIN;
-    unsigned in_vain = 0;
+    unsigned in_vain = 0, most = looks;
+    int64_t less_ns = 0; /* when it last stopped looking */
 
     for (;;) {
         uint32_t word = atomic_load(&relief->word);
@@ -446,11 +452,17 @@ run(void *arg)
             }
             break;
         default:
+            if (crew && less_ns != 0) {
+                most = pws_clock_ns() - less_ns > SELDOM_NS ? 1 : looks;
+                in_vain = 0;
+                less_ns = 0;
+            }
             sleep_while(relief, word, look_ns);
             in_vain = take_turn(relief, true) ? 0 : in_vain + 1;
-            if (in_vain >= looks) {
+            if (in_vain >= most) {
                 do_less(relief, word, PWS_RELIEF_WATCHES);
                 in_vain = 0;
+                less_ns = pws_clock_ns();
             }
         }
     }
@@ -546,7 +558,10 @@ void
 pws_relief_go_on(pws_relief *relief)
 {
     pthread_mutex_lock(&relief->lock);
-    if (atomic_fetch_sub(&relief->paused, 1) == 1 && relief->holds) {
+    if (atomic_load(&relief->paused) >
+            0 && /* or the fork could pause another one only */
+        atomic_fetch_sub(&relief->paused, 1) == 1 &&
+        relief->holds) {
         relief->holds = false;
         pws_lease_drop(&relief->engine->lease);
     }

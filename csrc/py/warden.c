@@ -56,6 +56,7 @@ look(const pws_warden *warden)
         pws_park_end_at(e, 0);
     }
     pws_engine_tidy(e); /* a drain leaves deadlines, and what can be closed at once */
+    pws_engine_rouse(e);
     seen.ends = pws_turn_should_end(e, orders);
     seen.error = warden->crew->error;
     seen.wait_ms = pws_turn_time_left_ms(e, orders);

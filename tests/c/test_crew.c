@@ -22,6 +22,7 @@ static pthread_t threads[SEATS_MAX];
 static _Atomic unsigned inside, most_inside, handovers;
 static _Atomic(pws_seat *) last_seat;
 static pws_poller *ring;  /* the bell of a crew beside a loop, or NULL */
+static bool buffers;      /* bodies are received before the app has them */
 static _Atomic bool gate; /* closed for apps that wait for it */
 
 /* CHECK is for the test's own thread. */
@@ -124,7 +125,7 @@ static void
 start(unsigned count, bool relieved)
 {
     rig_prepare(&r);
-    r.config.request_buffering = false;
+    r.config.request_buffering = buffers;
     rig_open(&r);
     CHECK_EQ(pws_crew_init(&crew, &r.engine, count), 0);
     crew.bell = ring;
@@ -302,6 +303,46 @@ TEST(a_stuck_leader_is_replaced_until_all_are)
     CHECK_EQ(poll(&(struct pollfd){.fd = behind, .events = POLLIN}, 1, 20000), 1);
     close(behind);
     finish();
+}
+
+/* A client that sends a body as fast as it can, until it is told to stop. */
+static void *
+upload(void *stop)
+{
+    static const char bytes[65536];
+    int fd = dial();
+
+    say(fd, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n");
+    while (!atomic_load((_Atomic bool *)stop)) {
+        (void)send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    close(fd);
+    return NULL;
+}
+
+/* It finds more to read in each turn, and does not wait. */
+TEST(a_leader_that_always_has_something_to_do_lets_others_have_the_lease)
+{
+    enum { N = 4 };
+    static _Atomic bool stop;
+    pthread_t clients[N];
+
+    buffers = true;
+    start(2, true);
+    for (int i = 0; i < N; i++) {
+        CHECK_EQ(pthread_create(&clients[i], NULL, upload, &stop), 0);
+    }
+    for (unsigned turns = 0; turns < 200;) {
+        pws_crew_take(&crew);
+        turns += pws_engine_open(&r.engine) == N;
+        pws_lease_drop(&r.engine.lease);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < N; i++) {
+        pthread_join(clients[i], NULL);
+    }
+    finish();
+    buffers = false;
 }
 
 static unsigned
