@@ -100,6 +100,7 @@ def _warm(turn: Turn, workload: Workload) -> Iterator[Server]:
 def _by_wrk(workload: Workload, turn: Turn) -> Run:
     with _warm(turn, workload) as server:
         load.run(server, turn.machine, measure.WARM_UP_SECONDS)
+        check(server.port, workload)  # behind the requests whose clients have gone
         sample = measure.window(server, turn.machine, turn.number, turn.seconds)
         return _of_window(sample)
 

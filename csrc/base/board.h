@@ -81,6 +81,7 @@ typedef struct {
 typedef struct {
     pws_cell cells[PWS_BOARD_CELLS];
     pws_said said;
+    _Atomic uint32_t wanted; /* workers, as the master wants them now */
     _Atomic bool complained; /* one of those that boot has said in full why it cannot */
 } pws_board;
 

@@ -12,8 +12,8 @@
  * when there is no memory to do so, any descriptor may have a copy. */
 void pws_forks_watch(void);
 
-/* Close `fd`, which this process opened after it began, unless it has forked since: then
- * nothing is done, and false is returned. No fork comes in between. */
+/* Close `fd`, which this process opened after it began, unless it has forked since:
+ * then nothing is done, and false is returned. No fork comes in between. */
 bool pws_forks_close(int fd);
 
 #endif

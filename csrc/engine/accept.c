@@ -265,19 +265,25 @@ pws_accept_resume(pws_engine *e)
     pws_accept_again(e);
 }
 
-void
-pws_accept_event(pws_engine *e, uint64_t key)
+/* Others may be idle while we are not. */
+static bool
+has_rivals(const pws_engine *e)
 {
-    pws_listener *l = &e->listeners[key & INDEX_MASK];
+    const _Atomic uint32_t *rivals = e->config->rivals;
+
+    return rivals != NULL && atomic_load_explicit(rivals, memory_order_relaxed) > 1;
+}
+
+/* Returns as accept_one; in 0 and -1, too, it is done with. */
+static int
+take_next(pws_engine *e, pws_listener *l)
+{
     int rc;
 
-    if (!l->polled) {
-        return;
-    }
     if (is_full(e) && pws_evict_for_slot(e) == 0) {
         pws_accept_stop(e);
         pause_accepting(e);
-        return;
+        return -1;
     }
     rc = accept_one(e, l);
     if (rc < 0 && (errno == EMFILE || errno == ENFILE) && pws_evict_for_slot(e) > 0) {
@@ -291,12 +297,55 @@ pws_accept_event(pws_engine *e, uint64_t key)
         e->accept_failing = true;
         pws_accept_stop(e);
         pause_accepting(e);
-        return;
+        return -1;
     }
     e->accept_failing = false;
-    if (rc == 1 && ++l->accepted % ACCEPTS_A_TURN == 0 && e->config->shared_listeners) {
+    if (rc == 1 && ++l->accepted % ACCEPTS_A_TURN == 0 && has_rivals(e)) {
         requeue(e, l);
     }
+    return rc;
+}
+
+/* How many connections are taken now. While turns are short, one in each; but when time
+ * has passed since the last look, some may have gathered, and those whom we serve
+ * already are not to go first for longer than that: all, or, where siblings may be idle
+ * sooner than we are, one for each request that was handed out meanwhile. */
+static uint32_t
+share(const pws_engine *e)
+{
+    if (e->clock.now_ms == e->looked_ms) {
+        return 1;
+    }
+    return has_rivals(e) ? e->handed_out : UINT32_MAX;
+}
+
+void
+pws_accept_event(pws_engine *e, uint64_t key)
+{
+    pws_listener *l = &e->listeners[key & INDEX_MASK];
+    uint32_t most = share(e), taken = 0;
+
+    while (l->polled && take_next(e, l) == 1 && ++taken < most) {
+    }
+}
+
+void
+pws_accept_looked(pws_engine *e, uint32_t coming)
+{
+    if (e->accepting) {
+        e->handed_out = 0;
+        e->look_after = e->queued + coming;
+        e->looked_ms = e->clock.now_ms;
+    }
+}
+
+void
+pws_accept_in_turn(pws_engine *e)
+{
+    for (unsigned i = 0; e->accepting && i < e->listener_count; i++) {
+        pws_accept_event(e, i);
+    }
+    pws_accept_looked(e, 0);
 }
 
 void

@@ -44,6 +44,14 @@ void pws_accept_leave(pws_engine *e);
 /* The poller saw a listener. */
 void pws_accept_event(pws_engine *e, uint64_t key);
 
+/* The listeners were looked at: it is time to do so again when all requests that are
+ * queued, and `coming` ones, have been handed out. */
+void pws_accept_looked(pws_engine *e, uint32_t coming);
+
+/* That time has come while requests wait, so that nobody polls: accept what is new
+ * connections' share. */
+void pws_accept_in_turn(pws_engine *e);
+
 /* The app is stuck, and somebody else polls: connections are for other processes. No
  * wake-up is spent, because nobody has waited in this set. Then: as it was. */
 void pws_accept_suspend(pws_engine *e);

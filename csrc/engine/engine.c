@@ -178,6 +178,7 @@ accept_batch(pws_engine *e)
             pws_accept_event(e, key);
         }
     }
+    pws_accept_looked(e, (uint32_t)e->poller.count);
 }
 
 static void
@@ -441,6 +442,10 @@ pws_engine_next(pws_engine *e)
         pws_exchange *x;
 
         take_hand_backs(e);
+        if (e->queue_first != NULL && ++e->handed_out > e->look_after) {
+            update_clock(e);
+            pws_accept_in_turn(e);
+        }
         x = pws_engine_unqueue(e);
         if (x == NULL) {
             return NULL;

@@ -35,6 +35,7 @@ typedef struct {
     int64_t queue_timeout_ms;   /* for a request to wait for an executor */
     int64_t slow_request_ms;    /* after which such a request is told of */
     bool request_buffering;
+    bool hosted; /* the set's descriptor is watched by another loop: pws_engine_show */
     uint64_t body_buffer_size;
     uint64_t response_spool_limit;
     const char *spool_dir; /* NULL: none is writable */
@@ -45,10 +46,9 @@ typedef struct {
     bool admit_all; /* every peer may speak uwsgi */
     const pws_network *admitted;
     uint32_t admitted_count;
-    pws_access_log *access_log; /* NULL: none */
-    bool shared_listeners;      /* other processes accept from them too */
-    bool hosted;                /* the set's descriptor is watched by another loop: see
-                                   pws_engine_show */
+    pws_access_log *access_log;     /* NULL: none */
+    const _Atomic uint32_t *rivals; /* processes that accept from the listeners, with
+                                       this one; NULL: there is no other */
 } pws_engine_config;
 
 /* A native handler sees each request before Python does. Returns whether it has
@@ -86,6 +86,9 @@ struct pws_engine {
     bool waiting;           /* somebody does so now */
     int64_t waits_until_ms; /* for how long at most; PWS_NEVER */
     bool accept_failing;    /* the last accept failed: it is in the log */
+    uint32_t handed_out;    /* requests since the listeners were looked at */
+    uint32_t look_after;    /* so many it is time to do so again, if requests wait */
+    int64_t looked_ms;
     pws_said private_said, *said; /* in the log: by this one, or by all of a server */
     int64_t evict_said_ms;        /* when an eviction was last in the log */
     int64_t accept_again_ms;      /* after a failed accept; PWS_NEVER: not waiting */

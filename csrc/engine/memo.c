@@ -71,7 +71,8 @@ pws_memo_parse(pws_memo *memo, pws_head *parser, const pws_rules *rules,
 
     if (was_empty) {
         memo->missed += memo->head.id == 0;
-    } else if (status != 0 || parser->stage == PWS_HEAD_DONE) {
+    }
+    else if (status != 0 || parser->stage == PWS_HEAD_DONE) {
         judge(memo, req->lines_judged, req->lines_changed != 0);
     }
     return status; /* the rest of a head that comes in pieces tells nothing */

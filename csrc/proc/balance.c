@@ -124,6 +124,7 @@ pws_balance(pws_master *m)
     pws_worker_count n;
     unsigned wanted;
 
+    atomic_store(&m->workers.board->wanted, m->settings.workers);
     take_note(m);
     pws_recycle(m, pws_clock_now_ms());
     n = pws_workers_count(&m->workers);

@@ -132,7 +132,7 @@ take_master(pws_server *self, PyObject *master, PyObject *heed)
     self->master = master;
     Py_INCREF(heed);
     self->tie.heed = heed;
-    self->settings.engine.shared_listeners = true;
+    self->settings.engine.rivals = &self->tie.master->workers.board->wanted;
     return 0;
 }
 

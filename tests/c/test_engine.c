@@ -23,6 +23,8 @@ now_ms(void)
     return clock.now_ms;
 }
 
+static const _Atomic uint32_t two = 2; /* processes */
+
 static void
 close_peers(unsigned count)
 {
@@ -39,7 +41,7 @@ TEST(a_second_listener_goes_on_after_many_accepts)
 {
     rig_prepare(&r);
     r.listener_count = 2;
-    r.config.shared_listeners = true;
+    r.config.rivals = &two;
     rig_open(&r);
     r.listeners[0].index = 7;
     r.listeners[1].index = 8;
@@ -198,13 +200,62 @@ TEST(an_engine_that_drains_in_a_pause_sleeps)
     rig_close(&r);
 }
 
+/* A client that has requests without end is not served before all who come new. */
+TEST(connections_are_accepted_while_requests_are_queued)
+{
+    int served = 0;
+
+    rig_start(&r);
+    peer_connect(&p, &r, 0);
+    for (int i = 0; i < 16; i++) {
+        peer_send(&p, request("GET", "/a", ""));
+    }
+    UNTIL(&r, r.engine.queued == 1);
+    peer_connect(&q, &r, 0);
+    while (r.engine.queue_first != NULL && r.engine.accepted == 1) {
+        rig_answer(pws_engine_next(&r.engine));
+        served++;
+        pws_engine_take_back(&r.engine);
+    }
+    CHECK_EQ(r.engine.accepted, 2);
+    CHECK(served < 10);
+    r.serve = true;
+    for (int i = 0; i < 16; i++) {
+        CHECK_EQ(peer_response(&p), 200);
+    }
+    peer_close(&p);
+    peer_close(&q);
+    rig_close(&r);
+}
+
+/* Some may have gathered while nobody looked. */
+TEST(after_a_long_turn_all_are_accepted_who_have_come)
+{
+    enum { N = 20 };
+
+    for (int alone = 0; alone < 2; alone++) {
+        rig_prepare(&r);
+        r.config.rivals = alone ? NULL : &two;
+        rig_open(&r);
+        for (int i = 0; i < N; i++) {
+            peer_connect(&peers[i], &r, 0);
+        }
+        r.engine.looked_ms = 0; /* a long time ago */
+        r.engine.handed_out = 7;
+        CHECK(pws_engine_poll(&r.engine, 1, 10000) >= 0);
+        CHECK_EQ(r.engine.accepted, alone ? N : 7);
+        UNTIL(&r, r.engine.accepted == N);
+        close_peers(N);
+    }
+}
+
 /* The listener cannot be put back into the set now: it is tried again. */
 TEST(a_listener_that_could_not_be_watched_is_tried_again)
 {
     int watched;
 
     rig_prepare(&r);
-    r.config.shared_listeners = true;
+    r.config.rivals = &two;
     rig_open(&r);
     r.listeners[0].accepted = 15; /* the next accept sends it to the end of the queue */
     peer_connect(&p, &r, 0);

@@ -205,13 +205,15 @@ end_storm(void)
 static void
 storm(unsigned seed)
 {
+    static const _Atomic uint32_t rivals = 2;
+
     srand(seed);
     rig_prepare(&r);
     r.listener_count = 2;
     r.local = seed % 2 == 0;
     r.config.request_buffering = seed % 3 != 0;
     r.config.worker_connections = 20;
-    r.config.shared_listeners = seed % 5 == 0;
+    r.config.rivals = seed % 5 == 0 ? &rivals : NULL;
     r.config.hosted = seed % 7 == 0;
     r.config.keepalive_ms = r.config.header_timeout_ms = r.config.body_timeout_ms = 300;
     rig_open(&r);
