@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "engine/evict.h"
 #include "py/call.h"
+#include "py/handover.h"
 #include "py/turn.h"
 #include "py/warden.h"
 
@@ -20,6 +21,7 @@ typedef struct {
 struct pws_threads {
     pws_lane_config config;
     pws_crew crew;
+    pws_handover handover;
     pws_warden warden;
     worker *workers;
     unsigned count, started;
@@ -87,6 +89,7 @@ run(worker *w, pws_exchange *x)
     forget_interrupt(w);
     pws_crew_done(w->seat, x);
     count(w->all);
+    pws_handover_give(&w->all->handover, w->seat->began_ns + w->seat->took_ns);
 }
 
 /* Returns false when the thread is to end. */
@@ -106,7 +109,9 @@ take_turn(worker *w)
     if (x == NULL) {
         Py_BEGIN_ALLOW_THREADS
         goes_on = pws_crew_wait(crew, w->seat);
+        pws_handover_want(&w->all->handover);
         Py_END_ALLOW_THREADS
+        pws_handover_enter(&w->all->handover);
     }
     return goes_on;
 }
@@ -186,7 +191,9 @@ wait_for_client(pws_lane *lane, unsigned what, int64_t timeout_ms)
     pause_app(w);
     Py_BEGIN_ALLOW_THREADS
     rc = make_room(crew, &wish) ? PWS_PARK_HAPPENED : pws_crew_park(crew, &wish);
+    pws_handover_want(&w->all->handover);
     Py_END_ALLOW_THREADS
+    pws_handover_enter(&w->all->handover);
     resume_app(w, x);
     pws_lane_drop_released(lane->engine);
     if (pws_lane_step_in(lane) < 0) {

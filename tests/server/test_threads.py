@@ -29,6 +29,7 @@ local = threading.local()
 barrier = threading.Barrier(4)
 gate = threading.Event()
 inside = []
+order = []
 
 class Closing:
     def __init__(self, close):
@@ -100,6 +101,14 @@ def app(environ, start_response):
         return events()
     elif path == "/read":
         body = str(len(environ["wsgi.input"].read()))
+    elif path == "/compute":
+        order.append(threading.get_ident())
+        body = str(sum(range(500_000)))
+    elif path == "/changes":
+        last = order[-200:]
+        body = str(sum(a != b for a, b in zip(last, last[1:])))
+    elif path == "/switch-never":
+        sys.setswitchinterval(1000)
     elif path == "/gil":
         mutex = ctypes.create_string_buffer(64)
         ctypes.PyDLL(None).pthread_mutex_lock(mutex)
@@ -164,6 +173,35 @@ def test_apps_run_at_the_same_time(threaded: Deploy, words: tuple[str, ...]) -> 
 def test_gthread_with_one_thread_is_what_gunicorn_makes_of_it(deploy: Deploy) -> None:
     with deploy("-k", "gthread", "--threads", "1") as server:
         assert get(server, "/").isdigit()
+
+
+def test_threads_that_compute_take_turns(threaded: Deploy) -> None:
+    """Python would leave the GIL with the one that has requests all the time."""
+    stop = threading.Event()
+    served = [0] * 2 * THREADS
+
+    def compute(number: int, client: Client) -> None:
+        while not stop.is_set():
+            assert client.get("/compute").status == 200
+            served[number] += 1
+
+    with threaded() as server, clients(server, len(served)) as all_of_them:
+        get(server, "/switch-never")
+        at_work = [
+            threading.Thread(target=compute, args=each)
+            for each in enumerate(all_of_them)
+        ]
+        for thread in at_work:
+            thread.start()
+        try:
+            eventually(lambda: sum(served) >= 300, "they are served")
+            changes = int(get(server, "/changes"))
+        finally:
+            stop.set()
+            for thread in at_work:
+                thread.join()
+
+    assert changes > 100  # From one thread to another, of 199.
 
 
 def test_threads_live_on_and_keep_what_is_theirs(threaded: Deploy) -> None:
