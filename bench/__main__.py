@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import machine as about
-from bench import report, workloads
+from bench import measure, report, workloads
 from bench.peers import chosen
 from bench.process import Machine, raise_file_limit
 
@@ -89,6 +89,8 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=8, help="rounds over all servers (%(default)s)")
     add("--seconds", type=float, default=3, help="of load in a round (%(default)s)")
+    add("--attempts", type=int, default=measure.ATTEMPTS,
+        help="at a quiet run, each round (%(default)s)")  # fmt: skip
     add("--only", nargs="+", default=[], metavar="WORKLOAD", help="only these rows")
     add("--peers", nargs="+", default=[], metavar="SERVER", help="only these servers")
     add("--cpu", action="store_true", help="CPU time; the default if none is chosen")

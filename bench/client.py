@@ -20,11 +20,27 @@ class Answer:
     keeps: bool  # the connection stays open
 
 
+def connected(address: int | str, timeout: float) -> socket.socket:
+    """To that port of this machine, or to the Unix socket at that path."""
+    if isinstance(address, int):
+        return socket.create_connection(("127.0.0.1", address), timeout=timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 @dataclass
 class Client:
-    """One connection, opened again whenever the server closes it."""
+    """One connection, opened again whenever the server closes it.
 
-    port: int
+    By a Unix socket we speak uwsgi, where that is after each answer."""
+
+    address: int | str
     timeout: float = 10
     connection: socket.socket | None = field(default=None, repr=False)
     _input: bytearray = field(default_factory=bytearray, repr=False)
@@ -32,16 +48,17 @@ class Client:
     def exchange(self, request: bytes, answers: int = 1) -> list[Answer]:
         """Send these bytes and read that many answers."""
         if self.connection is None:
-            address = ("127.0.0.1", self.port)
-            self.connection = socket.create_connection(address, timeout=self.timeout)
-            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connection = connected(self.address, self.timeout)
+            if isinstance(self.address, int):
+                self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._input.clear()
         try:
             self.connection.sendall(request)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise BadAnswer("closed while we sent") from error
         got = [self._answer() for _ in range(answers)]
-        if not got[-1].keeps or b"\r\nConnection: close\r\n" in request[:1024]:
+        once = b"\r\nConnection: close\r\n" in request[:1024]
+        if once or not got[-1].keeps or isinstance(self.address, str):
             self.close()
         return got
 
@@ -108,9 +125,9 @@ def _fields(lines: list[str]) -> dict[str, str]:
     return {name.lower(): value.strip() for name, _, value in pairs}
 
 
-def check(port: int, workload: Workload, timeout: float = 10) -> None:
+def check(address: int | str, workload: Workload, timeout: float = 10) -> None:
     """Raise BadAnswer unless the server answers this workload as the app means it."""
-    client = Client(port, timeout)
+    client = Client(address, timeout)
     try:
         for _ in range(2):
             request = workload.requests[0] * workload.pipeline

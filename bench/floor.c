@@ -5,8 +5,11 @@
  * is told on the command line. A connection is registered once and
  * never changed; with -c it is answered from the accept, closed, and never registered.
  *
- *     floor -p PORT -a ANSWER [-f FILE] [-b BODY_BYTES] [-c]
+ *     floor -p PORT | -u PATH -a ANSWER [-f FILE] [-b BODY_BYTES | -n BYTES] [-cd]
  *
+ * At PATH it listens on a Unix socket. With -n a request is over after so many bytes,
+ * whatever they are. With -d a connection is not there before its request
+ * (TCP_DEFER_ACCEPT).
  * ANSWER is a file with the bytes of one answer; FILE, if given, is sent behind it with
  * sendfile. No error handling beyond what keeps a benchmark honest. */
 #define _GNU_SOURCE
@@ -25,6 +28,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { EVENTS = 512, INPUT = 256 * 1024, SMALL = 64 * 1024, BATCH = 64 };
@@ -42,7 +46,8 @@ static struct {
     size_t batch;  /* answers that lie in a row in memory */
     int file;      /* -1: none */
     size_t body;
-    int close;
+    size_t whole; /* bytes of a request that has no blank line; 0: it has one */
+    int close, defer;
 } config = {.file = -1, .batch = 1};
 
 static conn *conns; /* by file descriptor */
@@ -131,6 +136,10 @@ count_requests(conn *c, const char *at, const char *end)
             at += skip;
             c->body_left -= skip;
             requests += c->body_left == 0;
+            continue;
+        }
+        if (config.whole > 0) {
+            c->body_left = config.whole;
             continue;
         }
         at = blank_line_end(c, at, end);
@@ -238,6 +247,24 @@ listen_on(int port)
         listen(fd, 2048) < 0) {
         die("listen");
     }
+    if (config.defer &&
+        setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &on, sizeof on) < 0) {
+        die("TCP_DEFER_ACCEPT");
+    }
+    return fd;
+}
+
+static int
+listen_at(const char *path)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(fd, 2048) < 0) {
+        die(path);
+    }
     return fd;
 }
 
@@ -277,12 +304,16 @@ int
 main(int argc, char **argv)
 {
     struct rlimit files;
+    const char *path = NULL;
     int option, port = 0;
 
-    while ((option = getopt(argc, argv, "p:a:f:b:c")) != -1) {
+    while ((option = getopt(argc, argv, "p:u:a:f:b:n:cd")) != -1) {
         switch (option) {
         case 'p':
             port = atoi(optarg);
+            break;
+        case 'u':
+            path = optarg;
             break;
         case 'a':
             load_answer(optarg);
@@ -293,15 +324,22 @@ main(int argc, char **argv)
         case 'b':
             config.body = strtoul(optarg, NULL, 10);
             break;
+        case 'n':
+            config.whole = strtoul(optarg, NULL, 10);
+            break;
         case 'c':
             config.close = 1;
+            break;
+        case 'd':
+            config.defer = 1;
             break;
         default:
             return 2;
         }
     }
-    if (port == 0 || config.answers == NULL) {
-        fprintf(stderr, "usage: floor -p PORT -a ANSWER [-f FILE] [-b N] [-c]\n");
+    if ((port == 0 && path == NULL) || config.answers == NULL) {
+        fprintf(stderr, "usage: floor -p PORT | -u PATH -a ANSWER "
+                        "[-f FILE] [-b N | -n N] [-cd]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -312,6 +350,6 @@ main(int argc, char **argv)
     if (conns == NULL) {
         die("conns");
     }
-    run(listen_on(port));
+    run(path != NULL ? listen_at(path) : listen_on(port));
     return 0;
 }

@@ -66,7 +66,7 @@ def prepared(
 ) -> Iterable[Any]:
     """That many calls and all they give, for the taking; lists are there already."""
     app = apps.load(workload.app)
-    environ = environ_of(workload.requests[0])
+    environ = environ_of(workload.make()[0])
     result = app(dict(environ), start_response)
     environs: Iterable[Environ] = repeat(environ, calls)
     if fresh:

@@ -23,7 +23,7 @@ PATIENCE = 180  # a server under valgrind is slow to start
 def a_request(peer: Peer, workload: Workload, machine: Machine) -> float:
     """Instructions that the server's processes need for a request."""
     with running(peer, workload, machine) as server:
-        check(server.port, workload)  # and all modules are compiled from here on
+        check(server.address, workload)  # and all modules are compiled from here on
     few, many = (_run(peer, workload, machine, n) for n in (FEW, MANY))
     return (many - few) / (MANY - FEW)
 
@@ -42,7 +42,7 @@ def _calls(workload: Workload, machine: Machine, how: list[str]) -> float:
 def _run(peer: Peer, workload: Workload, machine: Machine, requests: int) -> int:
     under = _callgrind(machine)
     with running(peer, workload, machine, under=under, patience=PATIENCE) as server:
-        client = Client(server.port, timeout=PATIENCE)
+        client = Client(server.address, timeout=PATIENCE)
         variants = workload.requests
         for number in range(requests):
             request = variants[number % len(variants)] * workload.pipeline

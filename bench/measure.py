@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench import load
+from bench import load, packets
 from bench.client import BadAnswer, Client, check
-from bench.peers import FLOOR, Peer
+from bench.peers import FLOOR, FLOOR_AGAIN, Peer
 from bench.process import Machine, Server, ServerError, running
 from bench.stats import Estimate, estimate
 from bench.workloads import Workload
@@ -110,10 +111,12 @@ def workload_rows(
     *,
     rounds: int,
     seconds: float,
+    attempts: int = ATTEMPTS,
 ) -> Iterator[Row | str]:
-    """Measure; yields a line of text as it goes, and the rows at the end.
+    """Measure who has this row; yields a line of text as it goes, and the rows at the end.
 
     One failed round makes the row invalid: figures with errors in them mislead."""
+    peers = [peer for peer in peers if peer.takes(workload)]
     samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
     trouble: dict[str, str] = {}
     for number in range(rounds):
@@ -122,7 +125,8 @@ def workload_rows(
             if peer.name in trouble:
                 continue
             try:
-                sample = _quiet_run(peer, workload, machine, number, seconds)
+                run = partial(_one_run, peer, workload, machine, number, seconds)
+                sample = _quiet(run, attempts)
             except (ServerError, BadAnswer) as error:
                 trouble[peer.name] = str(error)
                 yield f"  {peer.name}: {error}"
@@ -148,12 +152,10 @@ def _told(peer: Peer, number: int, sample: Sample) -> str:
     )
 
 
-def _quiet_run(
-    peer: Peer, workload: Workload, machine: Machine, number: int, seconds: float
-) -> Sample:
+def _quiet(run: Callable[[], Sample], attempts: int) -> Sample:
     """Run again while others disturb it; the last attempt counts in any case."""
-    for _ in range(ATTEMPTS):
-        sample = _one_run(peer, workload, machine, number, seconds)
+    for _ in range(attempts):
+        sample = run()
         if sample.quiet:
             break
     return sample
@@ -162,11 +164,22 @@ def _quiet_run(
 def _one_run(
     peer: Peer, workload: Workload, machine: Machine, number: int, seconds: float
 ) -> Sample:
+    drive = packets.run if workload.uwsgi else load.run
     with running(peer, workload, machine) as server:
-        check(server.port, workload)
+        check(server.address, workload)
         with idle_connections(server, workload.idle):
-            load.run(server, machine, WARM_UP_SECONDS)
-            return window(server, machine, number, seconds)
+            drive(server, machine, WARM_UP_SECONDS)
+            sample = window(server, machine, number, seconds, drive)
+    if workload.access_log and peer.name not in (FLOOR, FLOOR_AGAIN):
+        _see_log(server.log)
+    return sample
+
+
+def _see_log(log: Path) -> None:
+    """A server that wrote no access log has no place in that row."""
+    with log.open("rb") as written:
+        if b"GET /" not in written.read(65_536):
+            raise BadAnswer("wrote no access log")
 
 
 def window(
@@ -205,7 +218,7 @@ def idle_connections(server: Server, count: int) -> Iterator[list[socket.socket]
     held: list[socket.socket] = []
     try:
         for _ in range(count):
-            client = Client(server.port)
+            client = Client(server.address)
             client.exchange(server.workload.requests[0])
             if client.connection is None:
                 raise BadAnswer("closes its connections: none can be idle")

@@ -29,7 +29,7 @@ def held(
 ) -> float:
     """Bytes of the server's for each of so many things that are held."""
     with running(peer, workload, machine) as server:
-        client = Client(server.port)
+        client = Client(server.address)
         for _ in range(_WARM_UP):
             client.exchange(workload.requests[0])
         before = server.memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,11 @@ class Peer:
     probe: str = ""  # Python that fails when the peer is not there
     package: str = ""
     why_not: str = "not installed (python -m pip install {package})"
+
+    def takes(self, workload: Workload) -> bool:
+        """Whether it has that row; the floor and we have them all."""
+        everywhere = self.name in (FLOOR, FLOOR_AGAIN, OURS)
+        return everywhere or not workload.peers or self.name in workload.peers
 
     def missing(self) -> str:
         """Why it is left out; empty when it is there."""
@@ -72,6 +78,11 @@ def floor_answer(workload: Workload) -> bytes:
     return "\r\n".join([*fields, "", ""]).encode() + body
 
 
+def uwsgi_socket(port: int, scratch: Path) -> Path:
+    """Where a server listens that is asked by uwsgi packets, in place of that port."""
+    return scratch / f"{port}.sock"
+
+
 def built(name: str, scratch: Path) -> Path:
     """The C program of that name in this folder, compiled once."""
     program = scratch / name
@@ -88,8 +99,13 @@ def _floor(workload: Workload, port: int, scratch: Path) -> list[str]:
     command += ["-b", str(workload.upload)]
     if workload.close:
         command.append("-c")
+    if workload.defer_accept:
+        command.append("-d")
     if workload.file:
         command += ["-f", str(apps.sample_file(workload.file))]
+    if workload.uwsgi:
+        command += ["-u", str(uwsgi_socket(port, scratch))]
+        command += ["-n", str(len(workload.requests[0]))]
     return command
 
 
@@ -100,15 +116,32 @@ def _called(name: str) -> Command:
     return command
 
 
+def _ours(workload: Workload, port: int, scratch: Path) -> list[str]:
+    settings: dict[str, object] = {}
+    if workload.worker_class != "sync":
+        settings["worker_class"] = workload.worker_class
+    if workload.worker_class == "gthread":
+        settings["threads"] = workload.threads
+    if workload.access_log:
+        settings["accesslog"] = "-"
+    if workload.defer_accept:
+        settings["defer_accept"] = True
+    if workload.uwsgi:
+        bind = f"unix:{uwsgi_socket(port, scratch)}"
+        settings |= {"protocol": "uwsgi", "bind": bind}
+    return [*_called(OURS)(workload, port, scratch), json.dumps(settings)]
+
+
 def _granian(workload: Workload, port: int, scratch: Path) -> list[str]:
-    return granian(port, threads=1)
+    return granian(port, threads=1, access_log=workload.access_log)
 
 
-def granian(port: int, *, threads: int) -> list[str]:
+def granian(port: int, *, threads: int, access_log: bool = False) -> list[str]:
     options = "--interface wsgi --workers 1 --runtime-threads 1"
     options += f" --blocking-threads {threads} --workers-kill-timeout 1"
     options += " --backpressure 20000"  # connections at a time
-    options += f" --no-ws --http 1 --no-access-log --host 127.0.0.1 --port {port}"
+    options += f" --no-ws --http 1 --{'' if access_log else 'no-'}access-log"
+    options += f" --host 127.0.0.1 --port {port}"
     return [sys.executable, "-m", "granian", *options.split(), "bench.wsgi:application"]
 
 
@@ -125,6 +158,8 @@ def worker_options(kind: str, workload: Workload, port: int) -> str:
 def gunicorn(kind: str) -> Command:
     def command(workload: Workload, port: int, scratch: Path) -> list[str]:
         options = worker_options(kind, workload, port)
+        if workload.access_log:
+            options += " --access-logfile -"
         if _gunicorn_has_control_socket():
             options += " --no-control-socket"
         program = [sys.executable, "-m", "gunicorn"]
@@ -139,9 +174,13 @@ def _gunicorn_has_control_socket() -> bool:
 
 def _uwsgi(workload: Workload, port: int, scratch: Path) -> list[str]:
     """Keep-alive is only in its router, a process of its own; it counts too."""
-    options = "--module bench.wsgi:application --master --die-on-term --disable-logging"
+    options = "--module bench.wsgi:application --master --die-on-term"
     options += " --single-interpreter --need-app --workers 1 --listen 1024"
-    if workload.close:
+    if not workload.access_log:
+        options += " --disable-logging"
+    if workload.uwsgi:
+        options += f" --uwsgi-socket {uwsgi_socket(port, scratch)}"
+    elif workload.close:
         options += f" --http-socket 127.0.0.1:{port} --add-header Connection:close"
     else:
         options += f" --http 127.0.0.1:{port} --http-keepalive=60 --http-auto-chunked"
@@ -154,7 +193,7 @@ ALL = (
     Peer(FLOOR, _floor),
     Peer(
         OURS,
-        _called("pywsgiserve"),
+        _ours,
         "from pywsgiserve import run",
         "pywsgiserve",
         "not built (python setup.py build_ext --inplace)",

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.peers import CHECKOUT, Peer
+from bench.client import connected
+from bench.peers import CHECKOUT, Peer, uwsgi_socket
 from bench.workloads import Workload
 
 
@@ -40,7 +41,12 @@ class Server:
     root: int  # the process we started, which leads the session
     log: Path
     wrapper: bool = False  # the root is strace, not the server
+    path: str = ""  # of its Unix socket, which is in place of the port then
     _stopped: bool = field(default=False, repr=False)
+
+    @property
+    def address(self) -> int | str:
+        return self.path or self.port
 
     def processes(self) -> list[int]:
         """The ids of all its processes; without the tool that watches them."""
@@ -130,7 +136,8 @@ def running(
             stderr=output,
             start_new_session=True,
         )
-    server = Server(peer, workload, port, process.pid, log, wrapper)
+    path = str(uwsgi_socket(port, machine.scratch)) if workload.uwsgi else ""
+    server = Server(peer, workload, port, process.pid, log, wrapper, path)
     try:
         _wait_until_it_listens(server, process, patience)
         yield server
@@ -146,7 +153,7 @@ def _wait_until_it_listens(
         if process.poll() is not None:
             raise ServerError(f"it ended at once: {server.last_words()}")
         try:
-            socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+            connected(server.address, timeout=1).close()
             return
         except OSError:
             time.sleep(0.02)  # no two servers tell in the same way that they listen

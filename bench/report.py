@@ -64,6 +64,7 @@ def _workload(report: Report, workload: Workload) -> list[Row]:
         report.machine,
         rounds=options.rounds,
         seconds=options.seconds,
+        attempts=options.attempts,
     ):
         if isinstance(event, Row):
             rows.append(event)

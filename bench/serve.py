@@ -1,10 +1,12 @@
 """`python -m bench.serve PEER PORT`: become that server, for the app BENCH_APP names.
 
 For the servers that are started by a call; the others have a command of their own.
-One process, access log off, and no limit that the workloads would run into."""
+One process, access log off, and no limit that the workloads would run into. Ours takes
+further settings, as JSON."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,15 +17,15 @@ CONNECTIONS = 20_000
 KEEPALIVE = 60
 
 
-def pywsgiserve(app: Any, port: int) -> None:
+def pywsgiserve(app: Any, port: int, **more: Any) -> None:
     from pywsgiserve import run
 
-    run(
-        app,
-        bind=f"127.0.0.1:{port}",
-        worker_connections=CONNECTIONS,
-        keepalive=KEEPALIVE,
-    )
+    settings = {
+        "bind": f"127.0.0.1:{port}",
+        "worker_connections": CONNECTIONS,
+        "keepalive": KEEPALIVE,
+    }
+    run(app, **(settings | more))
 
 
 def bjoern(app: Any, port: int) -> None:
@@ -76,7 +78,7 @@ def cheroot(app: Any, port: int) -> None:
     server.start()
 
 
-STARTERS: dict[str, Callable[[Any, int], None]] = {
+STARTERS: dict[str, Callable[..., None]] = {
     starter.__name__: starter
     for starter in (
         pywsgiserve,
@@ -90,4 +92,7 @@ STARTERS: dict[str, Callable[[Any, int], None]] = {
 }
 
 if __name__ == "__main__":
-    STARTERS[sys.argv[1]](application, int(sys.argv[2]))
+    name, port, *settings = sys.argv[1:]
+    STARTERS[name](
+        application, int(port), **(json.loads(*settings) if settings else {})
+    )

@@ -56,7 +56,7 @@ def _run(
     summary = machine.scratch / "strace"
     under = ["strace", "-f", "-c", "-U", "calls,errors,name", "-o", str(summary)]
     with running(peer, workload, machine, under=under, wrapper=True) as server:
-        client = Client(server.port)
+        client = Client(server.address)
         for number in range(requests):
             request = workload.requests[number % len(workload.requests)]
             client.exchange(request * workload.pipeline, workload.pipeline)

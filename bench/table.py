@@ -49,7 +49,8 @@ def overview(
     for workload in workloads:
         base = found[workload.name, against]
         line = [workload.name, in_short(app_us[workload.name])]
-        line += [_compared(found[workload.name, peer.name], base) for peer in peers]
+        there = (found.get((workload.name, peer.name)) for peer in peers)
+        line += [_compared(row, base) if row else "" for row in there]
         cells.append(line)
     return cells
 

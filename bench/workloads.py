@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -51,6 +52,36 @@ def chunked_upload(size: int, chunk: int) -> bytes:
     return head + piece * (size // chunk) + b"0\r\n\r\n"
 
 
+def uwsgi_packet(request: bytes) -> bytes:
+    """The same request as nginx passes it with its uwsgi_params."""
+    head = request.partition(b"\r\n\r\n")[0]
+    line, *fields = head.split(b"\r\n")
+    method, target, version = line.split(b" ")
+    path, _, query = target.partition(b"?")
+    variables = [
+        (b"QUERY_STRING", query),
+        (b"REQUEST_METHOD", method),
+        (b"CONTENT_TYPE", b""),
+        (b"CONTENT_LENGTH", b""),
+        (b"REQUEST_URI", target),
+        (b"PATH_INFO", path),
+        (b"DOCUMENT_ROOT", b"/usr/share/nginx/html"),
+        (b"SERVER_PROTOCOL", version),
+        (b"REQUEST_SCHEME", b"http"),
+        (b"REMOTE_ADDR", b"127.0.0.1"),
+        (b"REMOTE_PORT", b"40000"),
+        (b"SERVER_PORT", b"80"),
+        (b"SERVER_NAME", b"localhost"),
+    ]
+    for field in fields:
+        name, _, value = field.partition(b":")
+        key = b"HTTP_" + name.upper().replace(b"-", b"_")
+        variables.append((key, value.strip()))
+    sized = (struct.pack("<H", len(w)) + w for pair in variables for w in pair)
+    body = b"".join(sized)
+    return struct.pack("<BHB", 0, len(body), 0) + body
+
+
 @dataclass(frozen=True)
 class Workload:
     """One row of the table."""
@@ -67,11 +98,17 @@ class Workload:
     file: int = 0  # bytes of the file that the floor sends
     idle: int = 0  # connections open beside the load
     threads: int = 4  # of gthread
+    peers: tuple[str, ...] = ()  # the only ones that have this row; none: all
+    worker_class: str = "sync"  # ours
+    access_log: bool = False
+    defer_accept: bool = False  # ours and the floor's; others do what they always do
+    uwsgi: bool = False  # asked by its packets, over a Unix socket
 
     @property
     def requests(self) -> tuple[bytes, ...]:
-        """The requests, all of one length; more than one are sent in turn."""
-        return self.make()
+        """The requests as they are sent, all of one length; several are sent in turn."""
+        made = self.make()
+        return tuple(map(uwsgi_packet, made)) if self.uwsgi else made
 
     @property
     def upload(self) -> int:
@@ -84,6 +121,7 @@ class Workload:
 
 
 _UPLOAD = 1_048_576
+_GUNICORNS = ("gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent")
 
 ALL = (
     Workload("hello", "hello", apps.HELLO, "two-line request, keep-alive"),
@@ -110,6 +148,15 @@ ALL = (
         close=True,
     ),
     Workload(
+        "close-defer",
+        "hello",
+        apps.HELLO,
+        "a connection for each request, ours with defer_accept",
+        make=lambda: (CLOSE,),
+        close=True,
+        defer_accept=True,
+    ),
+    Workload(
         "pipelined",
         "hello",
         apps.HELLO,
@@ -128,6 +175,40 @@ ALL = (
         apps.HELLO,
         "hello beside 10,000 idle keep-alive connections",
         idle=10_000,
+    ),
+    Workload(
+        "hello-log",
+        "hello",
+        apps.HELLO,
+        "hello with the access log on, into a file",
+        peers=("granian", "uwsgi", *_GUNICORNS),
+        access_log=True,
+    ),
+    Workload(
+        "hello-gthread",
+        "hello",
+        apps.HELLO,
+        "hello by our gthread, 4 threads, beside others with threads",
+        peers=("granian", "gunicorn-gthread", "waitress", "cheroot"),
+        worker_class="gthread",
+    ),
+    Workload(
+        "hello-gevent",
+        "hello",
+        apps.HELLO,
+        "hello by our gevent, beside others with greenlets",
+        peers=("meinheld", "gunicorn-gevent"),
+        worker_class="gevent",
+    ),
+    Workload(
+        "uwsgi",
+        "hello",
+        apps.HELLO,
+        "the browser's request as uwsgi packets over a Unix socket",
+        make=lambda: (browser(),),
+        peers=("uwsgi",),
+        close=True,
+        uwsgi=True,
     ),
     Workload("flask", "flask", apps.HELLO, "hello from Flask", connections=16),
     Workload(
