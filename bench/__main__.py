@@ -8,9 +8,10 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import machine as about
-from bench import measure, report, workloads
+from bench import measure, page, report, samples, workloads
 from bench.peers import chosen
 from bench.process import Machine, raise_file_limit
 
@@ -21,7 +22,7 @@ TRACED = ("hello", "close")
 
 METHOD = (
     "CPU time of all processes and threads of the server (schedstat) by requests that "
-    "wrk completed; {rounds} rounds of {seconds:g} s in rotating order, each server "
+    "wrk (on uwsgi packets.c) completed; {rounds} rounds of {seconds:g} s in rotating order, each server "
     "started anew; ratio to the floor of the same round, median; ~ marks rounds with "
     "more than 1 % steal or 3 % of other work on the server's core"
 )
@@ -32,15 +33,28 @@ def main() -> None:
     if options.list:
         _list()
         return
+    if options.write:
+        page.ready()
+    if options.read:
+        runs = [json.loads(Path(name).read_text()) for name in options.read]
+        told = samples.read(runs)
+        print(page.made(told))
+    else:
+        told = samples.read([_measured(options)])
+    if options.write:
+        page.write(told)
+
+
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
     about.can_measure(["cc", "taskset", *_tools(options)])
     raise_file_limit()
     os.sched_setaffinity(0, {options.load_cpu})
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         machine = Machine(Path(scratch), options.server_cpu, options.load_cpu)
-        _run(options, machine)
+        return _run(options, machine)
 
 
-def _run(options: argparse.Namespace, machine: Machine) -> None:
+def _run(options: argparse.Namespace, machine: Machine) -> dict[str, Any]:
     wanted = chosen(options.peers)
     peers = [peer for peer in wanted if not peer.missing()]
     left_out = {peer.name: peer.missing() for peer in wanted if peer.missing()}
@@ -52,8 +66,8 @@ def _run(options: argparse.Namespace, machine: Machine) -> None:
     made = report.Report(options, machine, peers, {"heading": heading})
     for section, names in _sections(options):
         section(made, [workloads.named(name) for name in options.only or names])
-    if options.json:
-        Path(options.json).write_text(json.dumps(made.data, indent=1) + "\n")
+        made.keep()
+    return made.data
 
 
 def _sections(options: argparse.Namespace) -> list[tuple[Section, Sequence[str]]]:
@@ -99,6 +113,9 @@ def _options() -> argparse.Namespace:
     add("--memory", action="store_true", help="memory an idle connection")
     add("--markdown", action="store_true", help="print markdown tables")
     add("--json", metavar="FILE", help="write all that was measured")
+    add("--write", action="store_true", help="put it all into docs/performance.md")
+    add("--from", nargs="+", default=[], metavar="FILE", dest="read",
+        help="what --json has written, in place of measuring")  # fmt: skip
     add("--list", action="store_true", help="list workloads and servers")
     add("--server-cpu", type=int, default=0, help="(%(default)s)")
     add("--load-cpu", type=int, default=1, help="(%(default)s)")

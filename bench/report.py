@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from bench import instructions, memory, syscalls, table
@@ -31,6 +33,11 @@ class Report:
         """For figures that repeat exactly the floor need not be measured twice."""
         return [peer for peer in self.peers if peer.name != FLOOR_AGAIN]
 
+    def keep(self) -> None:
+        """Write what there is so far: all of it takes hours."""
+        if self.options.json:
+            Path(self.options.json).write_text(json.dumps(self.data, indent=1) + "\n")
+
     def draw(self, cells: Sequence[Sequence[str]]) -> None:
         print("\n" + table.drawn(cells, markdown=self.options.markdown), flush=True)
 
@@ -44,10 +51,11 @@ def cpu(report: Report, workloads: list[Workload]) -> None:
     """CPU time a request: a table a workload, then one of all."""
     rows: list[Row] = []
     app_us = {w.name: _app_us(w, report.machine) for w in workloads}
+    report.data["app_us"] = app_us
     for workload in workloads:
         rows += _workload(report, workload)
         report.data["cpu"] = [asdict(row) for row in rows]
-    report.data["app_us"] = app_us
+        report.keep()
     for against in (FLOOR, OURS):
         if any(peer.name == against for peer in report.peers):
             print(f"\nRatio to {against}, same round, median:")
@@ -94,9 +102,8 @@ def _app_us(workload: Workload, machine: Machine) -> float:
 
 def instructions_needed(report: Report, workloads: list[Workload]) -> None:
     """User instructions a request, and how many of them are not the app's own."""
-    counts: dict[str, list[float | None]] = {}
-    reused, copied = "app, environ reused", "app, environ copied"
-    for name, fresh in ((reused, False), (copied, True)):
+    counts: dict[str, Any] = {"workloads": [workload.name for workload in workloads]}
+    for name, fresh in ((table.APP_REUSED, False), (table.APP_COPIED, True)):
         say(f"{name}: under callgrind")
         counts[name] = [
             instructions.an_app_call(workload, report.machine, fresh=fresh)
@@ -107,34 +114,22 @@ def instructions_needed(report: Report, workloads: list[Workload]) -> None:
             _figure(instructions.a_request, peer, workload, report.machine)
             for workload in workloads
         ]
-    names = [workload.name for workload in workloads]
-    rows = [[name, *map(_whole, found)] for name, found in counts.items()]
-    report.draw([["instructions a request", *names], *rows])
-    beyond = [["beyond the app call", *names]]
-    for peer in report.exact_peers:
-        if peer.name != FLOOR:
-            pairs = zip(counts[peer.name], counts[reused], strict=True)
-            more = [n - own if n and own else None for n, own in pairs]
-            beyond.append([peer.name, *map(_whole, more)])
-    report.draw(beyond)
-    report.data["instructions"] = {"workloads": names, **counts}
+    report.draw(table.instructions(counts))
+    report.draw(table.beyond_the_app(counts))
+    report.data["instructions"] = counts
 
 
 def system_calls(report: Report, workloads: list[Workload]) -> None:
     """System calls a request, counted and by name."""
     kept = report.data.setdefault("syscalls", {})
     for workload in workloads:
-        cells = [[f"{workload.name}: system calls a request", "calls", "failing"]]
-        by_name = [f"\n{workload.name}, by name:"]
-        for peer in report.exact_peers:
-            calls = _figure(syscalls.a_request, peer, workload, report.machine)
-            if calls is not None:
-                failing = sum(calls.failed.values())
-                cells.append([peer.name, f"{calls.total:.2f}", f"{failing:.2f}"])
-                by_name.append(f"  {peer.name}: {calls.told()}")
-                kept.setdefault(workload.name, {})[peer.name] = asdict(calls)
-        report.draw(cells)
-        print("\n".join(by_name), flush=True)
+        found = {
+            peer.name: _figure(syscalls.a_request, peer, workload, report.machine)
+            for peer in report.exact_peers
+        }
+        found = {name: calls for name, calls in found.items() if calls is not None}
+        kept[workload.name] = {name: asdict(calls) for name, calls in found.items()}
+        report.draw(table.system_calls(workload.name, found))
 
 
 def memory_of_idle(report: Report, workloads: list[Workload]) -> None:
@@ -143,11 +138,7 @@ def memory_of_idle(report: Report, workloads: list[Workload]) -> None:
         peer.name: _figure(memory.a_connection, peer, workloads[0], report.machine)
         for peer in report.exact_peers
     }
-    rows = [
-        [name, "-" if size is None else f"{size / 1024:.2f}"]
-        for name, size in found.items()
-    ]
-    report.draw([[f"{memory.CONNECTIONS} idle connections", "KiB each"], *rows])
+    report.draw(table.memory(found))
     report.data["memory_bytes"] = found
 
 
@@ -157,14 +148,12 @@ def _figure(
     workload: Workload,
     machine: Machine,
 ) -> Any:
-    """What it measures, or None after saying why there is nothing."""
+    """What it measures, or None: who does not have this row, or after saying why."""
+    if not peer.takes(workload):
+        return None
     say(f"{peer.name}: {workload.name}")
     try:
         return measure(peer, workload, machine)
     except (ServerError, BadAnswer, RuntimeError) as error:
         print(f"{peer.name}: {workload.name}: invalid: {error}", flush=True)
         return None
-
-
-def _whole(number: float | None) -> str:
-    return "-" if number is None else f"{number:,.0f}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from bench import memory as idle
 from bench.measure import Row
-from bench.peers import Peer
+from bench.peers import FLOOR, Peer
 from bench.stats import Estimate
+from bench.syscalls import Calls
 from bench.workloads import Workload
+
+APP_REUSED, APP_COPIED = "app, environ reused", "app, environ copied"
 
 
 def drawn(cells: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
@@ -86,3 +90,61 @@ def details(rows: Sequence[Row], floor: Row | None) -> list[list[str]]:
             ]
         )
     return cells
+
+
+def instructions(found: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """User instructions a request, and those of the app call alone."""
+    rows = [[name, *map(whole, counts)] for name, counts in _counted(found).items()]
+    return [["instructions a request", *map(str, found["workloads"])], *rows]
+
+
+def beyond_the_app(found: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """Those that are the server's own."""
+    cells = [
+        [
+            "instructions beyond the app call (environ reused)",
+            *map(str, found["workloads"]),
+        ]
+    ]
+    for name, counts in _counted(found).items():
+        if name not in (FLOOR, APP_REUSED, APP_COPIED):
+            pairs = zip(counts, found[APP_REUSED], strict=True)
+            more = [n - own if n and own else None for n, own in pairs]
+            cells.append([name, *map(whole, more)])
+    return cells
+
+
+def _counted(
+    found: Mapping[str, Sequence[float | None]],
+) -> dict[str, Sequence[float | None]]:
+    return {name: counts for name, counts in found.items() if name != "workloads"}
+
+
+def system_calls(workload: str, found: Mapping[str, Calls]) -> list[list[str]]:
+    """How many a request, how many of them fail, and which they are."""
+    cells = [[f"{workload}: system calls a request", "calls", "failing", "by name"]]
+    for name, calls in found.items():
+        failing = sum(calls.failed.values())
+        cells.append([name, f"{calls.total:.2f}", f"{failing:.2f}", calls.told()])
+    return cells
+
+
+def memory(found: Mapping[str, float | None]) -> list[list[str]]:
+    """What an idle connection holds."""
+    cells = [[f"{idle.CONNECTIONS} idle connections", "KiB each"]]
+    for name, size in found.items():
+        cells.append([name, "-" if size is None else f"{size / 1024:.2f}"])
+    return cells
+
+
+def whole(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def replaced(text: str, made: str, begin: str, end: str) -> str:
+    """The document with this between its marks."""
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise SystemExit(f"bench: the document has no place: {begin}")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"

@@ -39,11 +39,7 @@ def page(
 
 def replaced(text: str, made: str) -> str:
     """The document with this between its marks."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"bench: the document has no place: {BEGIN}")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+    return table.replaced(text, made, BEGIN, END)
 
 
 def _pairs(columns: Sequence[Column]) -> list[tuple[Column, Peer | None]]:
