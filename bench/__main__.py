@@ -22,9 +22,9 @@ TRACED = ("hello", "close")
 
 METHOD = (
     "CPU time of all processes and threads of the server (schedstat) by requests that "
-    "wrk (on uwsgi packets.c) completed; {rounds} rounds of {seconds:g} s in rotating order, each server "
-    "started anew; ratio to the floor of the same round, median; ~ marks rounds with "
-    "more than 1 % steal or 3 % of other work on the server's core"
+    "wrk completed (packets.c on uwsgi); {rounds} rounds of {seconds:g} s in rotating "
+    "order, each server started anew; ratio to the floor of the same round, median; "
+    "~ marks rounds with more than 1 % steal or 3 % of other work on the server's core"
 )
 
 

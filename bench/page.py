@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import chart, table, targets
-from bench.peers import CHECKOUT, FLOOR, OURS
+from bench.peers import CHECKOUT, FLOOR, FLOOR_AGAIN, OURS
 from bench.samples import Measured
 from bench.stats import Estimate
 from bench.syscalls import Calls
@@ -89,16 +89,20 @@ def _one_line(text: str) -> str:
 
 
 def _asked(measured: Measured) -> list[list[str]]:
-    """What each row is, and what it costs in microseconds."""
-    cells = [
-        ["row", "what is asked", "connections", "floor, us", "app, us", "ours, us"]
-    ]
+    """What each row is, and what it costs in microseconds; the floor a second time
+    tells how far two runs of one program differ."""
+    heading = "row, what is asked, connections, floor us, floor again, app us, ours us"
+    cells = [heading.split(", ")]
     for workload in measured.workloads:
         name = workload.name
-        costs = [_cost(measured, name, FLOOR), "-", _cost(measured, name, OURS)]
-        if name in measured.app_us:
-            costs[1] = table.in_short(measured.app_us[name])
-        cells.append([name, workload.says, str(workload.connections), *costs])
+        line = [name, workload.says, str(workload.connections)]
+        again = measured.to_floor(name, FLOOR_AGAIN)
+        app_us = measured.app_us.get(name)
+        line.append(_cost(measured, name, FLOOR))
+        line.append(_interval(again) if again else "-")
+        line.append(table.in_short(app_us) if app_us is not None else "-")
+        line.append(_cost(measured, name, OURS))
+        cells.append(line)
     return cells
 
 

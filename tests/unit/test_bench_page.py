@@ -77,6 +77,19 @@ def test_where_a_peer_is_as_good_we_are_not_behind():
     assert read(even).best("hello").ahead
 
 
+def test_what_a_row_asks_and_costs_is_told():
+    again = row("hello", FLOOR_AGAIN, 4.4, 5.5)
+    text = page.made(read(run(*HELLO, again)))
+
+    told = [cells(line, "hello") for line in text.splitlines() if "two-line" in line]
+    assert told == [
+        [
+            *("hello", "two-line request, keep-alive", "32"),
+            *("4.50", "1.10 [1.10-1.10]", "0.25", "4.95"),
+        ]
+    ]
+
+
 def test_who_failed_has_no_figure_and_a_reason():
     text = page.made(read(RUN))
 
