@@ -9,16 +9,27 @@ typedef struct {
     PyObject *socket; /* NULL until it was asked for */
 } client_socket;
 
-/* socket.socket(fileno=fd). Takes the descriptor. A new reference. */
+/* socket.socket as it is now: gevent and eventlet put classes of their own there, which
+ * wait in the ways of their hubs. A new reference, or NULL with an exception set. */
+static PyObject *
+socket_type(pws_module *module)
+{
+    return PyObject_GetAttr(module->socket_module, PWS_NAME(module, socket));
+}
+
+/* socket.socket(fileno=fd), of the family that the descriptor has: eventlet's default
+ * is another one. Takes the descriptor. A new reference. */
 static PyObject *
 make_socket(pws_module *module, int fd)
 {
-    PyObject *empty = PyTuple_New(0), *kwargs = Py_BuildValue("{s:i}", "fileno", fd);
+    PyObject *type = socket_type(module), *empty = PyTuple_New(0);
+    PyObject *kwargs = Py_BuildValue("{s:i,s:i}", "family", -1, "fileno", fd);
     PyObject *socket = NULL;
 
-    if (empty != NULL && kwargs != NULL) {
-        socket = PyObject_Call(module->socket_type, empty, kwargs);
+    if (type != NULL && empty != NULL && kwargs != NULL) {
+        socket = PyObject_Call(type, empty, kwargs);
     }
+    Py_XDECREF(type);
     Py_XDECREF(empty);
     Py_XDECREF(kwargs);
     if (socket == NULL) {
@@ -85,15 +96,33 @@ ask_socket(client_socket *self)
                   : make_socket(self->lane->module, fd);
 }
 
+/* Whether a socket has an attribute of that name: some of eventlet's class are made
+ * with the object, of those that the plain one has. Returns 0, or -1 with an exception.
+ */
+static int
+check_name(pws_module *module, PyObject *name)
+{
+    PyObject *type = socket_type(module), *found;
+
+    found = type != NULL ? PyObject_GetAttr(type, name) : NULL;
+    Py_XDECREF(type);
+    if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        found = PyObject_GetAttr(module->plain_socket, name);
+    }
+    Py_XDECREF(found);
+    return found != NULL ? 0 : -1;
+}
+
 static PyObject *
 get_attribute(PyObject *self, PyObject *name)
 {
     client_socket *shell = (client_socket *)self;
-    PyObject *type = pws_module_of(self)->socket_type, *found, *socket;
+    pws_module *module = pws_module_of(self);
+    PyObject *found, *socket;
 
     if (PyUnicode_CompareWithASCIIString(name, "__class__") == 0) {
-        Py_INCREF(type); /* for isinstance() */
-        return type;
+        return socket_type(module); /* for isinstance() */
     }
     found = PyObject_GenericGetAttr(self, name);
     if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -101,11 +130,9 @@ get_attribute(PyObject *self, PyObject *name)
     }
     PyErr_Clear();
     /* What no socket has is no use of this one. */
-    socket = PyObject_GetAttr(type, name);
-    if (socket == NULL) {
+    if (check_name(module, name) < 0) {
         return NULL;
     }
-    Py_DECREF(socket);
     if (shell->socket == NULL && is_question(name)) {
         socket = ask_socket(shell);
     }

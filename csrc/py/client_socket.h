@@ -1,9 +1,10 @@
 /* client_socket.h - gunicorn.socket: the client's socket, made when first asked for.
  *
- * Until then it is an empty shell. Asking for an attribute that does something takes
- * the connection out of the engine for good; the socket is closed when the request
- * ends. What the engine has read beyond the request is lost: no socket can be given it
- * back. */
+ * Until then it is an empty shell, which has the names of socket.socket as that is when
+ * it is asked: gevent and eventlet put sockets that let others run there. Asking for an
+ * attribute that does something takes the connection out of the engine for good; the
+ * socket is closed when the request ends. What the engine has read beyond the request
+ * is lost: no socket can be given it back. */
 #ifndef PWS_PY_CLIENT_SOCKET_H
 #define PWS_PY_CLIENT_SOCKET_H
 

@@ -57,7 +57,7 @@ static int
 import_types(pws_module *module)
 {
     static const char *const names[] = {"FileIO", "BufferedReader", "BufferedRandom"};
-    PyObject *io = PyImport_ImportModule("io"), *socket = NULL;
+    PyObject *io = PyImport_ImportModule("io"), *native = NULL;
     int rc = -1;
 
     if (io == NULL) {
@@ -69,15 +69,16 @@ import_types(pws_module *module)
             goto done;
         }
     }
-    socket = PyImport_ImportModule("socket");
-    if (socket == NULL) {
+    module->socket_module = PyImport_ImportModule("socket");
+    native = PyImport_ImportModule("_socket");
+    if (module->socket_module == NULL || native == NULL) {
         goto done;
     }
-    module->socket_type = PyObject_GetAttrString(socket, "socket");
-    rc = module->socket_type != NULL ? 0 : -1;
+    module->plain_socket = PyObject_GetAttrString(native, "socket");
+    rc = module->plain_socket != NULL ? 0 : -1;
 done:
     Py_DECREF(io);
-    Py_XDECREF(socket);
+    Py_XDECREF(native);
     return rc;
 }
 
@@ -132,7 +133,8 @@ traverse(PyObject *self, visitproc visit, void *arg)
     for (int i = 0; i < 3; i++) {
         Py_VISIT(module->plain_files[i]);
     }
-    Py_VISIT(module->socket_type);
+    Py_VISIT(module->socket_module);
+    Py_VISIT(module->plain_socket);
     Py_VISIT(module->request_callable_type);
     Py_VISIT(module->input_type);
     Py_VISIT(module->file_wrapper_type);
@@ -161,7 +163,8 @@ clear(PyObject *self)
     for (int i = 0; i < 3; i++) {
         Py_CLEAR(module->plain_files[i]);
     }
-    Py_CLEAR(module->socket_type);
+    Py_CLEAR(module->socket_module);
+    Py_CLEAR(module->plain_socket);
     Py_CLEAR(module->request_callable_type);
     Py_CLEAR(module->input_type);
     Py_CLEAR(module->file_wrapper_type);

@@ -52,6 +52,7 @@
     X(file, "file")                                                                    \
     X(fileno, "fileno")                                                                \
     X(read, "read")                                                                    \
+    X(socket, "socket")                                                                \
     X(tell, "tell")
 
 typedef enum {
@@ -78,7 +79,8 @@ typedef struct {
     PyObject *field_keys[PWS_FIELD_UNKNOWN]; /* "HTTP_..." of known fields */
     pws_cached_key key_cache[PWS_KEY_CACHE];
     PyObject *plain_files[3]; /* io.FileIO, io.BufferedReader, io.BufferedRandom */
-    PyObject *socket_type;    /* socket.socket */
+    PyObject *socket_module;  /* socket */
+    PyObject *plain_socket;   /* _socket.socket, which nobody patches */
     PyTypeObject *request_callable_type;
     PyTypeObject *input_type;
     PyTypeObject *file_wrapper_type;

@@ -177,6 +177,21 @@ def in_thread(environ):
     yield native(environ["wsgi.input"].read)
 
 
+def talk(environ):
+    """A thread of the app, which is a greenlet, talks to the client on its socket."""
+    taken, words, done = environ["gunicorn.socket"], [], Event()
+
+    def listen():
+        taken.sendall(b"your turn\n")
+        words.append(taken.recv(100))
+        done.set()
+
+    threading.Thread(target=listen).start()
+    done.wait()
+    taken.sendall(b"you said " + words[0])
+    yield b""
+
+
 def big(environ):
     """More than the client takes at once; the query says how many MiB."""
     try:

@@ -1,6 +1,7 @@
 """Takes its connection from the server through gunicorn.socket."""
 
 import selectors
+import socket
 
 TEXT = ("Content-Type", "text/plain")
 kept = []
@@ -31,6 +32,13 @@ def application(environ, start_response):
             selector.register(taken, selectors.EVENT_WRITE)
             writable = bool(selector.select())
         taken.sendall(f"{taken.getpeername()[1]} {writable}\n".encode())
+        return []
+    if path == "/class":
+        taken = environ["gunicorn.socket"]
+        before = isinstance(taken, socket.socket)
+        taken.setblocking(True)
+        same = taken.family == socket.AF_INET
+        taken.sendall(f"{before} {isinstance(taken, socket.socket)} {same}\n".encode())
         return []
     start_response("200 OK", [TEXT])
     return [b"untouched"]

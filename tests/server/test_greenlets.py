@@ -222,6 +222,19 @@ def test_a_thread_may_wait_for_the_body(start):
             assert client.response().body == b"abcd"
 
 
+def test_who_talks_on_the_socket_of_its_client_holds_nobody_up(start):
+    """As WebSocket libraries do, in a thread of theirs."""
+    with start() as server:
+        with server.connect() as client, server.connect() as other:
+            ask(client, "/talk")
+            assert client.exactly(10) == b"your turn\n"
+            for _ in range(3):
+                assert other.get("/who").status == 200
+            client.send(b"my words\n")
+
+            assert client.to_end() == b"you said my words\n"
+
+
 def test_streams_end_with_their_worker(start):
     """Server-sent events never end by themselves: at a reload they are called off."""
     with start("--graceful-timeout", "1") as server:

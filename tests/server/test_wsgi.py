@@ -261,6 +261,7 @@ def test_what_outlives_its_request_raises_when_used(serve, case):
 # gunicorn.socket
 
 
+@pytest.mark.contract
 def test_the_connection_can_be_taken_out_of_the_server(standing):
     with standing("sockets").connect() as client:
         client.send(b"GET /raw HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
@@ -268,6 +269,7 @@ def test_the_connection_can_be_taken_out_of_the_server(standing):
         assert client.to_end() == b"raw bytes\n"
 
 
+@pytest.mark.contract
 def test_an_app_can_talk_over_the_connection_it_took(standing):
     with standing("sockets").connect() as client:
         client.send(b"GET /talk HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -277,6 +279,7 @@ def test_an_app_can_talk_over_the_connection_it_took(standing):
         assert client.to_end() == b"you said my words\n"
 
 
+@pytest.mark.contract
 def test_what_came_behind_the_request_is_not_in_its_socket(standing):
     """docs/gunicorn.md promises no more: it was read before the app asked."""
     with standing("sockets").connect() as client:
@@ -287,6 +290,7 @@ def test_what_came_behind_the_request_is_not_in_its_socket(standing):
         assert client.to_end() == b"you said my words\n"
 
 
+@pytest.mark.contract
 def test_a_taken_connection_is_closed_though_the_app_keeps_it(standing):
     with standing("sockets").connect() as client:
         client.send(b"GET /keep HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -294,6 +298,7 @@ def test_a_taken_connection_is_closed_though_the_app_keeps_it(standing):
         assert client.to_end() == b"kept\n"
 
 
+@pytest.mark.contract
 def test_a_taken_connection_has_the_names_of_a_socket(standing):
     with standing("sockets").connect() as client:
         port = client.socket.getsockname()[1]
@@ -302,6 +307,16 @@ def test_a_taken_connection_has_the_names_of_a_socket(standing):
         assert client.to_end() == f"{port} True\n".encode()
 
 
+@pytest.mark.contract
+def test_a_taken_connection_is_a_socket_as_its_module_has_them(standing):
+    """Which is the patched one, where gevent or eventlet have patched it."""
+    with standing("sockets").connect() as client:
+        client.send(b"GET /class HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert client.to_end() == b"True True True\n"
+
+
+@pytest.mark.contract
 def test_a_connection_whose_socket_nobody_asked_for_goes_on(standing):
     with standing("sockets").connect() as client:
         assert client.get().body == b"untouched"
