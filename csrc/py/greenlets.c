@@ -446,20 +446,30 @@ free_pool(pws_greenlets *pool)
     PyMem_Free(pool);
 }
 
-/* Who calls this need not be the hub: the greenlets come back to him. Requests that do
- * not end by being asked, and go on one day, find all as it was. */
+/* Who calls this need not be the hub: the greenlets that return come back to him, and
+ * those that go on one day to the hub. */
+static void
+free_berths(pws_greenlets *pool)
+{
+    PyObject *caller = pool->api.current(), *hub = pool->hub;
+
+    if (caller != NULL && PyThread_get_thread_ident() == pool->thread) {
+        pool->hub = caller;
+        while (pool->free != NULL) {
+            free_berth(pop_free(pool));
+        }
+        pool->hub = hub;
+    }
+    Py_XDECREF(caller);
+}
+
+/* Requests that do not end by being asked, and go on one day, find all as it was. */
 static void
 end(pws_runner *runner)
 {
     pws_greenlets *pool = pool_of(runner);
-    PyObject *caller = pool->api.current();
 
-    if (caller != NULL && PyThread_get_thread_ident() == pool->thread) {
-        Py_SETREF(pool->hub, caller);
-        while (pool->free != NULL) {
-            free_berth(pop_free(pool));
-        }
-    }
+    free_berths(pool);
     if (pool->in_hand > 0) {
         pws_log(PWS_LOG_WARNING, "Requests that have not ended in time: %u",
                 pool->in_hand);

@@ -35,6 +35,7 @@ variable = contextvars.ContextVar("variable", default="nothing")
 together = {}
 kept = []
 ended = []
+gate = Event()  # Who is left behind waits for it, until the worker has ended.
 
 
 def sleep(environ):
@@ -218,6 +219,17 @@ def stubborn(environ):
             time.sleep(60)
         except BaseException as error:
             ended.append(type(error).__name__)
+    yield b""
+
+
+def belated(environ):
+    """It does not let itself be asked, and ends when the worker has."""
+    while not gate.ready():
+        try:
+            gate.wait()
+        except BaseException as error:
+            ended.append(type(error).__name__)
+    ended.append("belated")
     yield b""
 
 

@@ -268,6 +268,36 @@ def test_what_does_not_end_is_left_behind(start):
         server.wait_for(r"Requests that have not ended in time: 1$")
 
 
+# A hook that waits, in which the loop turns after the end of the server. What it waits
+# for is the last thing of a greenlet before that goes back to the server.
+LAST_HOOK = """
+import time
+
+def worker_exit(server, worker):
+    import main
+    main.gate.set()
+    while main.ended and main.ended[-1] not in ("belated",):
+        time.sleep(0.01)
+    time.sleep(0.01)
+    if main.ended:
+        worker.log.info("The loop has turned: %s", main.ended)
+"""
+
+
+def test_who_ends_after_the_end_comes_back_to_the_hub(start, site):
+    """Not to the main greenlet, which waits for something else there."""
+    (site / "gunicorn.conf.py").write_text(LAST_HOOK)
+    with start("--graceful-timeout", "1") as server, server.connect() as client:
+        (old,) = server.workers()
+        ask(client, "/belated")
+        eventually(lambda: server.get("/count").status == 200, "another answer")
+        os.kill(old, signal.SIGTERM)
+
+        server.wait_for(r"The loop has turned: \['GreenletExit', 'belated'\]$")
+        server.wait_for_workers(1, but=[old])
+        assert "Traceback" not in server.stderr
+
+
 def test_a_request_that_takes_too_long_is_interrupted_alone(start):
     with start("--request-timeout", "1", "--access-logfile", "access.log") as server:
         (worker,) = server.workers()
