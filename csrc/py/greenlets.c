@@ -85,6 +85,14 @@ stay_for_ever(pws_berth *berth)
 }
 
 static void
+see_whether_it_is_over(pws_berth *berth)
+{
+    if (berth->pool->is_over || berth->lane->engine->abandoned) {
+        stay_for_ever(berth);
+    }
+}
+
+static void
 append(pws_greenlets *pool, pws_berth *berth)
 {
     berth->prev = pool->newest;
@@ -128,6 +136,13 @@ push_free(pws_greenlets *pool, pws_berth *berth)
     pool->free_count++;
 }
 
+/* Requests in hand, and those whose clean-up waits. */
+static uint32_t
+unfinished(const pws_greenlets *pool)
+{
+    return pool->count - pool->free_count;
+}
+
 static bool
 is_full(const pws_greenlets *pool)
 {
@@ -143,9 +158,7 @@ serve(pws_berth *berth)
     bool was_full;
 
     pws_call_app(berth->lane, x);
-    if (pool->is_over || berth->lane->engine->abandoned) {
-        stay_for_ever(berth);
-    }
+    see_whether_it_is_over(berth);
     pws_berths_leave(pool); /* from now on the relief must not look at the exchange */
     take_out(pool, berth);
     pws_berth_end_time(berth);
@@ -153,6 +166,7 @@ serve(pws_berth *berth)
     pws_hosted_done(pool->hosted, x);
     pws_turn_count(berth->lane->config);
     forget(berth);
+    see_whether_it_is_over(berth); /* that may have waited */
     was_full = is_full(pool);
     push_free(pool, berth);
     if (was_full && !pool->hosted->stepping) {
@@ -427,7 +441,7 @@ pws_greenlets_call_off(pws_runner *runner)
         }
         Py_XDECREF(result);
     }
-    return pool->in_hand;
+    return unfinished(pool);
 }
 
 static void
@@ -457,6 +471,7 @@ free_berths(pws_greenlets *pool)
         pool->hub = caller;
         while (pool->free != NULL) {
             free_berth(pop_free(pool));
+            pool->count--;
         }
         pool->hub = hub;
     }
@@ -470,9 +485,9 @@ end(pws_runner *runner)
     pws_greenlets *pool = pool_of(runner);
 
     free_berths(pool);
-    if (pool->in_hand > 0) {
+    if (unfinished(pool) > 0) {
         pws_log(PWS_LOG_WARNING, "Requests that have not ended in time: %u",
-                pool->in_hand);
+                unfinished(pool));
         pool->is_over = pool->hosted->left_behind = true;
         return;
     }

@@ -35,7 +35,7 @@
 pws_runner *pws_greenlets_runner_new(pws_hosted *h, PyObject *host);
 
 /* Ask the requests in hand to end, those that were not asked before. Returns how many
- * are in hand still. For a runner of this kind. */
+ * are in hand still, or cleaned up. For a runner of this kind. */
 unsigned pws_greenlets_call_off(pws_runner *runner);
 
 #endif

@@ -233,6 +233,20 @@ def belated(environ):
     yield b""
 
 
+class Farewell:
+    """What a request leaves in its greenlet, and waits where it is cleaned up."""
+
+    def __del__(self):
+        ended.append("farewell")
+        gate.wait()
+        ended.append("parted")
+
+
+def farewell(environ):
+    greenlet.getcurrent().farewell = Farewell()
+    yield b"bye"
+
+
 def alive(environ):
     """How many greenlets there are that serve requests."""
     gc.collect()

@@ -276,7 +276,7 @@ import time
 def worker_exit(server, worker):
     import main
     main.gate.set()
-    while main.ended and main.ended[-1] not in ("belated",):
+    while main.ended and main.ended[-1] not in ("belated", "parted"):
         time.sleep(0.01)
     time.sleep(0.01)
     if main.ended:
@@ -294,6 +294,21 @@ def test_who_ends_after_the_end_comes_back_to_the_hub(start, site):
         os.kill(old, signal.SIGTERM)
 
         server.wait_for(r"The loop has turned: \['GreenletExit', 'belated'\]$")
+        server.wait_for_workers(1, but=[old])
+        assert "Traceback" not in server.stderr
+
+
+def test_who_cleans_up_when_the_server_ends_harms_nothing(start, site):
+    """Freed memory is overwritten: who uses it is found out."""
+    (site / "gunicorn.conf.py").write_text(LAST_HOOK)
+    with start(PYTHONMALLOC="debug") as server:
+        (old,) = server.workers()
+        assert server.get("/farewell").body == b"bye"
+        eventually(lambda: server.get("/count").body == b"farewell", "a clean-up")
+        os.kill(old, signal.SIGTERM)
+
+        server.wait_for(r"The loop has turned: \['farewell', 'parted'\]$")
+        server.wait_for(r"Requests that have not ended in time: 1$")
         server.wait_for_workers(1, but=[old])
         assert "Traceback" not in server.stderr
 
