@@ -59,7 +59,11 @@ def forget(who: greenlet.greenlet) -> None:
     links = who.__dict__.pop("_links", ())
     who.__dict__.clear()
     for callback in links:
-        callback(who)
+        try:
+            callback(who)
+        except BaseException as error:
+            # The others are called all the same: gevent.local forgets the request so.
+            logs.exception("Error at the end of a request's greenlet", error)
 
 
 def tell_late(who: greenlet.greenlet, overdue: bool, text: str) -> None:

@@ -74,6 +74,20 @@ def who(environ):
     yield str(id(greenlet.getcurrent())).encode()
 
 
+def undisciplined(environ):
+    """What it has linked to the end of its greenlet raises, before the others."""
+
+    def fail(who):
+        raise RuntimeError("a link has failed")
+
+    def leave(who):
+        raise SystemExit(f"a link exits: {who is greenlet.getcurrent()}")
+
+    greenlet.getcurrent().rawlink(fail)
+    greenlet.getcurrent().rawlink(leave)
+    yield from reused(environ)
+
+
 def leave(environ):
     kept.append(greenlet.getcurrent())
     yield str(id(kept[-1])).encode()

@@ -111,6 +111,17 @@ def test_each_request_finds_its_greenlet_as_new(start):
             assert client.get("/reused").body == b"nothing nothing nothing None"
 
 
+def test_a_link_that_fails_leaves_nothing_to_the_next_request(start):
+    with start() as server, server.connect() as client:
+        for _ in range(3):
+            answer = client.get("/undisciplined")
+            assert answer.body == b"nothing nothing nothing None"
+        for word in ("RuntimeError: a link has failed", "SystemExit: a link exits: True"):
+            server.wait_for(
+                rf"\[ERROR\] Error at the end of a request's greenlet\n(.*\n)+?{word}$"
+            )
+
+
 def test_a_greenlet_is_used_again(start):
     with start() as server, server.connect() as client:
         first = client.get("/who").body
