@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     from eventlet import event, hubs
 
 from pywsgiserve import logs
-from pywsgiserve.workers.greenlets import Host, Loop, Turns, end, take_signals
+from pywsgiserve.workers.greenlets import Host, Loop, Turns, end, take_signals, wait
 
 if TYPE_CHECKING:
     from pywsgiserve import _core
@@ -54,7 +54,7 @@ def serve(engine: _core.Server, app: Any, life: Life) -> None:
     watcher = hub.add(hub.READ, engine.fileno(), turns, turns, turns)
     os.register_at_fork(after_in_child=hubs.use_hub)
     try:
-        ended.wait()
+        wait(ended.wait, turns, life)
     finally:
         if turns.is_child():
             os._exit(1)  # It has run out of things to do.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent import event, monkey
 
-from pywsgiserve.workers.greenlets import Host, Loop, Turns, end, take_signals
+from pywsgiserve.workers.greenlets import Host, Loop, Turns, end, take_signals, wait
 
 if TYPE_CHECKING:
     from pywsgiserve import _core
@@ -40,7 +40,7 @@ def serve(engine: _core.Server, app: Any, life: Life) -> None:
     take_signals(life, hub, loop)
     watcher.start(turns)
     try:
-        ended.wait()
+        wait(ended.wait, turns, life)
     finally:
         if turns.is_child():
             os._exit(1)  # It has run out of things to do.

@@ -6,6 +6,7 @@ loop that it is hosted in.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -131,12 +132,32 @@ class Loop:
     spawn: Callable[..., object]
 
 
+def wait(until_ended: Callable[[], object], turns: Turns, life: Life) -> None:
+    """In the main greenlet, which the hubs throw a SystemExit of any greenlet into:
+    requests must not be harmed by what is none of theirs."""
+    while True:
+        try:
+            until_ended()
+            return
+        except SystemExit as asked:
+            if turns.is_child():
+                raise
+            if life.worker.alive:
+                logs.line(
+                    "WARNING",
+                    f"A greenlet has called sys.exit({asked.code!r}): this worker goes "
+                    "when another one serves in its place",
+                )
+                life.core.ask_successor()
+
+
 def end(engine: _core.Server, loop: Loop) -> None:
     """Call off what has not ended in time, and let it end."""
     until = time.monotonic() + CALLED_OFF_S
     while engine.call_off() and time.monotonic() < until:
         loop.run_soon(engine.step)
-        loop.sleep(0.01)
+        with contextlib.suppress(SystemExit):  # As in wait().
+            loop.sleep(0.01)
     engine.end()
 
 

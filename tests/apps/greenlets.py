@@ -118,6 +118,12 @@ def leaves(environ):
     sys.exit(3)
 
 
+def exits_beside(environ):
+    """In a greenlet of the app, which is nobody's request."""
+    spawn(sys.exit, 3)
+    yield b"spawned"
+
+
 def exits(environ):
     raise greenlet.GreenletExit
 

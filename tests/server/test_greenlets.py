@@ -158,6 +158,20 @@ def test_the_end_of_a_greenlet_is_the_end_of_its_request_alone(start, how):
         server.wait_for(f"Error handling request GET /{how}")
 
 
+def test_a_greenlet_of_the_app_that_exits_is_succeeded_and_harms_nobody(start):
+    with start() as server, server.connect() as other, server.connect() as client:
+        before = server.workers()
+        ask(other, "/sleep?1")
+        assert client.get("/exits_beside").body == b"spawned"
+        server.wait_for(r"\[WARNING\] A greenlet has called sys.exit\(3\): ")
+        assert client.get("/exits_beside").body == b"spawned"
+
+        assert client.get("/late").body == b"in time"
+        assert other.response().body == b"slept"
+        server.wait_for_workers(1, but=before)
+        assert "Traceback" not in server.stderr
+
+
 def test_a_client_that_dribbles_its_body_holds_nobody_up(start):
     with start("--no-request-buffering") as server:
         with server.connect() as slow, server.connect() as quick:
