@@ -223,7 +223,8 @@ def abandon_in_child() -> None:
     paused.clear()
     for server in running:
         server.abandon()
-    if running and threading.current_thread() is threading.main_thread():
+    if running:
+        # Who has forked is the main thread here, whatever a patched threading says.
         signal.set_wakeup_fd(-1)  # its number may be any file soon
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(signum, signal.SIG_DFL)

@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from pywsgiserve import _core, frames, logs
@@ -35,6 +36,9 @@ FOR_MASTERS = (
     signal.SIGTTOU,
     signal.SIGWINCH,
 )
+
+
+Handler = Callable[[int, FrameType | None], object]
 
 
 class Loader(Protocol):
@@ -79,6 +83,7 @@ class Life:
     kind: Kind
     engine: _core.Server | None = field(default=None, init=False)
     config: Config = field(init=False)
+    _handlers: dict[int, Handler] = field(default_factory=dict, init=False)
     _ends: bool = field(default=False, init=False)
     _pooled: bool = field(default=False, init=False)  # Threads of ours run the app.
 
@@ -108,7 +113,7 @@ class Life:
         finally:
             self._ends = True
             if self.engine is not None:
-                self.core.leave()
+                self._leave()
         return ABORTED if self.worker.aborted else code
 
     def live(self) -> int:
@@ -175,8 +180,12 @@ class Life:
 
     # Signals, and the orders of the master
 
+    def take_signal(self, signum: int, handler: Handler) -> None:
+        self._handlers[signum] = handler
+        signal.signal(signum, handler)
+
     def take_signals(self) -> None:
-        handlers = {
+        handlers: dict[int, Handler] = {
             signal.SIGTERM: self.on_term,
             signal.SIGINT: self.on_quit,
             signal.SIGQUIT: self.on_quit,
@@ -185,22 +194,27 @@ class Life:
             **dict.fromkeys(FOR_MASTERS, self.on_other),
         }
         for signum, handler in handlers.items():
-            signal.signal(signum, handler)
+            self.take_signal(signum, handler)
         tell_stacks(self.core)
 
         def let_go() -> None:
             """A child that the app forks is no worker."""
-            for signum, handler in handlers.items():
+            for signum, handler in self._handlers.items():
                 if signal.getsignal(signum) == handler:
                     signal.signal(signum, signal.SIG_DFL)
 
         os.register_at_fork(after_in_child=let_go)
         self.core.release_signals()
 
+    def _leave(self) -> None:
+        """Not a child of the app's, which has the worker's place before its eyes."""
+        if os.getpid() == self.worker.pid:
+            self.core.leave()
+
     def stop(self, graceful: bool) -> None:
         self.worker.alive = False
         if self.engine is not None:
-            self.core.leave()
+            self._leave()
             self.engine.stop(graceful=graceful)
         elif not self._ends:
             raise SystemExit(0)  # Nothing has begun that could be lost.

@@ -185,5 +185,5 @@ def take_signals(life: Life, hub: greenlet.greenlet, loop: Loop) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1):
         handler = signal.getsignal(signum)
         if callable(handler):
-            signal.signal(signum, later(handler))
-    signal.signal(signal.SIGABRT, on_abort)
+            life.take_signal(signum, later(handler))
+    life.take_signal(signal.SIGABRT, on_abort)

@@ -3,6 +3,7 @@
 import contextvars
 import gc
 import os
+import signal
 import sys
 import threading
 import time
@@ -308,6 +309,27 @@ def fork(environ):
             return
         os._exit(7)
     _, status = os.waitpid(pid, 0)
+    yield str(os.waitstatus_to_exitcode(status)).encode()
+
+
+def beget(environ):
+    """A child that lives until a signal ends it."""
+    ready, begun = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(begun, b"!")
+        while True:
+            signal.pause()
+    os.read(ready, 1)  # It has what the parent handles behind it.
+    os.close(ready)
+    os.close(begun)
+    kept.append(pid)
+    yield str(pid).encode()
+
+
+def bury(environ):
+    """How the last child has ended."""
+    _, status = os.waitpid(kept.pop(), 0)
     yield str(os.waitstatus_to_exitcode(status)).encode()
 
 

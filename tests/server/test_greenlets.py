@@ -116,7 +116,10 @@ def test_a_link_that_fails_leaves_nothing_to_the_next_request(start):
         for _ in range(3):
             answer = client.get("/undisciplined")
             assert answer.body == b"nothing nothing nothing None"
-        for word in ("RuntimeError: a link has failed", "SystemExit: a link exits: True"):
+        for word in (
+            "RuntimeError: a link has failed",
+            "SystemExit: a link exits: True",
+        ):
             server.wait_for(
                 rf"\[ERROR\] Error at the end of a request's greenlet\n(.*\n)+?{word}$"
             )
@@ -444,6 +447,23 @@ def test_a_child_that_comes_back_is_ended(start):
 
         assert other.response().body == b"slept"
         server.wait_for("came back into the server")
+
+
+def test_what_an_app_forks_is_no_worker(start):
+    """It ends by the signals that a worker handles, and the worker does not."""
+    with start() as server:
+        before = server.workers()
+        for signum in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGQUIT,
+            signal.SIGABRT,
+            signal.SIGUSR1,
+            signal.SIGHUP,
+        ):
+            os.kill(int(server.get("/beget").body), signum)
+            assert server.get("/bury").body == b"%d" % -signum
+        assert server.workers() == before
 
 
 @pytest.mark.parametrize("words", [(), ("--preload",)])
