@@ -7,6 +7,7 @@
 #include "py/environ.h"
 #include "py/environ_memo.h"
 #include "py/input.h"
+#include "py/turn.h"
 
 /* Attach all objects of the lane to it, or detach them. */
 static int
@@ -121,6 +122,16 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     return lane;
 }
 
+/* Who was inside when the app has forked is not in the child, and never leaves there.
+ */
+static void
+end_child_that_waits(const pws_lane *lane)
+{
+    if (lane->engine->abandoned) {
+        pws_turn_end_child();
+    }
+}
+
 /* Nobody else may be inside an object when its request goes. */
 static void
 see_others_out(pws_lane *lane)
@@ -130,6 +141,7 @@ see_others_out(pws_lane *lane)
     }
     atomic_store(&lane->ending, true);
     do {
+        end_child_that_waits(lane);
         lane->rouse(lane);
         if (lane->pause(lane) < 0) {
             PyErr_Clear(); /* who wants to end this request has come too late */
@@ -237,6 +249,7 @@ go_in(pws_lane *lane, uintptr_t self)
 
     while (!atomic_compare_exchange_strong(&lane->busy, &nobody, self)) {
         nobody = 0;
+        end_child_that_waits(lane);
         if (lane->pause(lane) < 0) {
             return -1;
         }

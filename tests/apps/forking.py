@@ -1,8 +1,10 @@
 """Forks children of its own; a child lives until the pipe that the query names has a writer."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 
 TEXT = ("Content-Type", "text/plain")
 children = []
@@ -12,6 +14,13 @@ def child_waits(pipe):
     """Opens the pipe, which blocks until the test opens its other end."""
     with open(pipe):
         os._exit(0)
+
+
+def read(body, begun):
+    body.read(1)
+    begun.set()
+    with contextlib.suppress(ValueError, OSError):
+        body.read()
 
 
 def application(environ, start_response):
@@ -32,6 +41,15 @@ def application(environ, start_response):
         body = b"reaped"
     elif path == "/child-returns":
         # Both processes come back into the server; only one of them may answer.
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+        body = b"parent" if pid else b"child"
+    elif path == "/child-beside-a-reader":
+        # A thread waits for the client, and does not come with the child.
+        begun = threading.Event()
+        threading.Thread(target=read, args=(environ["wsgi.input"], begun)).start()
+        begun.wait()
         pid = os.fork()
         if pid:
             os.waitpid(pid, 0)

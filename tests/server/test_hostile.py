@@ -495,6 +495,17 @@ def test_a_child_that_comes_back_into_the_server_does_not_answer(serve, case):
             assert other.get().body == b"hello"
 
 
+def test_a_child_does_not_wait_for_threads_that_are_not_its_own(serve):
+    """One of the parent's was inside wsgi.input when the app has forked."""
+    with serve("forking", request_buffering=False) as server:
+        with server.connect() as client:
+            client.send(b"POST /child-beside-a-reader HTTP/1.1\r\nHost: x\r\n")
+            client.send(b"Content-Length: 2\r\n\r\na")
+
+            assert client.response().body == b"parent"
+        server.wait_for("came back into the server")
+
+
 # Memory
 
 KINDS = (
