@@ -143,7 +143,8 @@ class Server(HTTPServer):
 
     def _end_request(self, connection: HTTP1ServerConnection) -> None:
         if self._busy.pop(connection, None) is not None:
-            self._engine.count_request()
+            if not self._engine.is_done():  # Else it is cut off, and nobody counts.
+                self._engine.count_request()
             self._changed.set()
 
     def on_close(self, server_conn: object) -> None:
@@ -244,6 +245,8 @@ class AccessLog:
         self._line = line
 
     def __call__(self, handler: RequestHandler) -> None:
+        if self._engine.is_done():  # The time was over, and the logs with it.
+            return
         atoms = Atoms(handler)
 
         def value(found: re.Match[str]) -> str:

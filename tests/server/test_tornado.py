@@ -103,6 +103,23 @@ def test_what_has_begun_is_finished_at_a_stop(tornado, place):
         assert server.wait() == 0
 
 
+def test_what_does_not_end_in_time_is_cut_without_a_complaint(tornado, place):
+    """Its connection is closed when the engine has ended."""
+    os.mkfifo(place / "pipe")
+    words = ("--graceful-timeout", "1", "--access-logfile", "log")
+    with tornado(*words, killed=True) as server:
+        with server.connect() as client:
+            client.send(b"GET /wait?pipe HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.head().status == 200
+            with open(place / "pipe", "w"):  # The app has opened it.
+                server.process.send_signal(signal.SIGTERM)
+                server.wait_for("Handling signal: term")
+                assert client.drop_rest() < 100
+        assert server.wait() == 0
+        assert "begin()" not in server.stderr
+        assert "Traceback" not in server.stderr
+
+
 def test_what_is_asked_after_a_stop_is_the_last(tornado):
     """An idle connection is given some seconds: a request may be on its way."""
     with tornado(killed=True) as server:
