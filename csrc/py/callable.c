@@ -133,42 +133,56 @@ write_body(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnam
     Py_RETURN_NONE;
 }
 
-/* wsgi.early_hints: a 103 with the given headers (RFC 8297). Ignored where it cannot be
- * sent: HTTP/1.0, or after the response has begun. */
-static PyObject *
-early_hints(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+/* Send a 103 with these headers. Returns 0 or -1, with a reason or an exception. */
+static int
+inform(pws_lane *const *place, PyObject *app_headers, const char **why)
 {
-    pws_lane *lane = lane_of(self);
     pws_header small[16], *headers;
-    const char *why = NULL;
+    pws_lane *lane;
     size_t count;
-    int rc = 0;
+    int rc = -1;
 
-    if (lane == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0) {
-        return NULL;
-    }
-    headers = pws_headers_read(args[0], small, 16, &count);
+    headers = pws_headers_read(app_headers, small, 16, &count);
     if (headers == NULL) {
-        return NULL;
+        return -1;
     }
-    lane = pws_lane_enter(&((request_callable *)self)->lane, PyExc_RuntimeError,
+    lane = pws_lane_enter(place, PyExc_RuntimeError,
                           "early_hints() called after its request has ended");
     if (lane != NULL) {
         rc = pws_exchange_inform(lane->x, PWS_SLICE("103 Early Hints"), headers, count,
-                                 &why);
+                                 why);
         pws_lane_leave(lane);
     }
     if (headers != small) {
         PyMem_Free(headers);
     }
-    if (rc < 0 && why == NULL) {
+    return rc;
+}
+
+/* wsgi.early_hints: a 103 with the given headers (RFC 8297). Ignored where it cannot be
+ * sent: HTTP/1.0, or after the response has begun. */
+static PyObject *
+early_hints(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    const char *why = NULL;
+    PyObject *headers;
+    int rc;
+
+    if (lane_of(self) == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0) {
         return NULL;
     }
-    if (lane == NULL) {
+    /* Others may run, and change a list, until we are inside of the request. */
+    headers = PyList_Check(args[0]) ? PyList_AsTuple(args[0]) : Py_NewRef(args[0]);
+    if (headers == NULL) {
         return NULL;
+    }
+    rc = inform(&((request_callable *)self)->lane, headers, &why);
+    Py_DECREF(headers);
+    if (rc < 0 && why != NULL) {
+        return PyErr_Format(PyExc_ValueError, "early_hints: %s in %R", why, args[0]);
     }
     if (rc < 0) {
-        return PyErr_Format(PyExc_ValueError, "early_hints: %s in %R", why, args[0]);
+        return NULL;
     }
     Py_RETURN_NONE;
 }
