@@ -102,7 +102,7 @@ start_response(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *k
 {
     pws_lane *lane = lane_of(self);
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    PyObject *headers;
+    PyObject *headers, *old_headers, *old_status, *write;
 
     if (n == 2 && is_exc_info_alone(kwnames)) {
         n++; /* the keyword's value stands behind the others */
@@ -116,11 +116,18 @@ start_response(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *k
     if (headers == NULL) {
         return NULL;
     }
-    Py_XSETREF(lane->headers, headers);
-    Py_INCREF(args[0]);
-    Py_XSETREF(lane->status, args[0]);
-    Py_INCREF(lane->write);
-    return lane->write;
+    if (lane_of(self) != lane) {
+        Py_DECREF(headers); /* others have run, and the request has ended */
+        return NULL;
+    }
+    old_status = lane->status;
+    old_headers = lane->headers;
+    lane->status = Py_NewRef(args[0]);
+    lane->headers = headers;
+    write = Py_NewRef(lane->write);
+    Py_XDECREF(old_status); /* from here on others may run again */
+    Py_XDECREF(old_headers);
+    return write;
 }
 
 static PyObject *

@@ -1,5 +1,7 @@
 """The calling convention of PEP 3333: start_response, write, close, hints, lifetimes."""
 
+import sys
+
 import pytest
 
 from tests.client import Truncated, eventually
@@ -256,6 +258,19 @@ def test_what_outlives_its_request_raises_when_used(serve, case):
         assert client.post("/keep", b"the first body").body == b"kept"
 
         assert client.post(f"/{case}", b"the second body").body.startswith(b"raised ")
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="garbage is collected between two lines there"
+)
+def test_a_start_response_that_is_overtaken_does_not_answer_the_next_request(serve):
+    """Others may run in its middle, where garbage is collected."""
+    with serve("keeping") as server, server.connect() as client:
+        assert client.get("/begin-late").body == b"begun"
+        answer = client.get("/end-late")
+
+        assert answer.status == 200
+        assert answer.body == b"raised RuntimeError"
 
 
 # gunicorn.socket
