@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 import pytest
 
@@ -82,18 +81,6 @@ def test_the_hooks_may_wait(deploy, place):
         os.kill(worker, signal.SIGQUIT)
         server.wait_for("worker_int was called")
         server.wait_for_workers(1, but=[worker])
-
-
-def test_it_is_said_when_gevent_is_missing(deploy, place):
-    (place / "gevent.py").write_text("raise ImportError('not here')\n")
-    (place / "sitecustomize.py").write_text(
-        "import sys\nsys.modules['gevent'] = None\n"
-    )
-    with deploy(
-        "-k", "gevent", ready=False, killed=True, PYTHONPATH=f"{place}:{sys.path[0]}"
-    ) as server:
-        assert server.wait() != 0
-        assert "gevent" in server.stderr
 
 
 def test_a_site_with_psycogreen_like_hooks_serves(start, place):

@@ -531,3 +531,19 @@ def test_it_reads_settings_under_gunicorns_names(deploy, site):
             False,
         ]
     )
+
+
+@pytest.mark.parametrize("name", ["gevent", "eventlet", "tornado"])
+def test_a_class_that_is_not_installed_ends_the_start_with_its_extra(
+    deploy, place, name
+):
+    (place / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules[{name!r}] = None\n"
+    )
+    path = os.pathsep.join([str(place), str(ROOT)])
+    with deploy("-k", name, ready=False, killed=True, PYTHONPATH=path) as server:
+        assert server.wait() == 1
+        assert server.stderr.strip() == (
+            f"Error: worker_class: {name} is not installed: "
+            f"pip install 'pywsgiserve[{name}]' (from the command line)"
+        )
