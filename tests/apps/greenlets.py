@@ -45,6 +45,13 @@ def sleep(environ):
     yield b"slept"
 
 
+def until(environ):
+    """Until there is a file of the name that the query says."""
+    while not os.path.exists(environ["QUERY_STRING"]):
+        time.sleep(0.02)
+    yield b"there"
+
+
 def meet(environ):
     """Answers when as many requests as the query says are here."""
     here = together.setdefault(environ["QUERY_STRING"], [])

@@ -86,6 +86,26 @@ def test_no_more_than_worker_connections_are_in_the_app(start):
                 assert client.response().body == b"slept"
 
 
+def test_who_waits_too_long_for_a_greenlet_is_sent_elsewhere(start, site):
+    """And the others, who are in the app, are not."""
+    words = ("--queue-timeout", "1", "--worker-connections", "2")
+    with start(*words) as server, server.connect() as waiting:
+        assert waiting.get("/who").status == 200
+        with clients(server, 2) as both:
+            for client in both:
+                ask(client, "/until?now")
+            answer = eventually(lambda: turned_away(waiting), "both are in the app")
+
+            assert int(answer["Retry-After"]) > 0
+            (site / "now").touch()
+            assert [client.response().body for client in both] == 2 * [b"there"]
+
+
+def turned_away(client):
+    answer = client.get("/who")
+    return answer if answer.status == 503 else None
+
+
 def test_a_full_worker_does_not_turn_its_wheels(start):
     with start("--worker-connections", "2") as server:
         (worker,) = server.workers()

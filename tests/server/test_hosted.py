@@ -246,6 +246,20 @@ def test_a_request_that_takes_too_long_is_answered_for(host, place):
         assert server.get().status == 200
 
 
+def test_who_waits_too_long_for_the_app_is_sent_elsewhere(host, place):
+    os.mkfifo(place / "pipe")
+    with host("--timeout", "0", "--queue-timeout", "1") as server:
+        with server.connect() as stuck, server.connect() as waiting:
+            assert waiting.get().status == 200
+            stuck.send(b"GET /stuck?pipe HTTP/1.1\r\nHost: x\r\n\r\n")
+            with open(place / "pipe", "w"):  # The app has opened it.
+                answer = waiting.get()
+                assert answer.status == 503
+                assert int(answer["Retry-After"]) > 0
+            assert stuck.response().status == 200
+        assert server.get().status == 200
+
+
 # Ends
 
 
