@@ -10,6 +10,10 @@
 #include "engine/give_up.h"
 #include "engine/lent.h"
 
+/* Fields of a request for which its exchange has room; more take memory of their own.
+ * No fewer than a memo has. */
+#define FEW_FIELDS PWS_MEMO_FIELDS
+
 /* All spool files of an engine, all responses in memory, and all bodies in memory, in
  * bytes. */
 #define SPOOL_ALL_MAX ((uint64_t)1024 * 1024 * 1024)
@@ -64,13 +68,14 @@ pws_engine_init(pws_engine *e, const pws_engine_config *config, pws_listener *li
     e->listener_count = e->own_listeners = e->listener_room = count;
     e->said = &e->private_said;
     e->accept_again_ms = PWS_NEVER;
-    e->field_room = config->rules.fields_max;
+    e->field_most = config->rules.fields_max;
     for (unsigned i = 0; i < count; i++) {
         listeners[i].polled = false;
         if (listeners[i].protocol == PWS_PROTOCOL_UWSGI) {
-            e->field_room = pws_rules_variables_max(&config->rules);
+            e->field_most = pws_rules_variables_max(&config->rules);
         }
     }
+    e->field_room = e->field_most < FEW_FIELDS ? e->field_most : FEW_FIELDS;
     update_clock(e);
     pws_lease_init(&e->lease);
     e->relief.bell = -1;

@@ -92,7 +92,8 @@ struct pws_engine {
     pws_said private_said, *said; /* in the log: by this one, or by all of a server */
     int64_t evict_said_ms;        /* when an eviction was last in the log */
     int64_t accept_again_ms;      /* after a failed accept; PWS_NEVER: not waiting */
-    uint32_t field_room;          /* of each exchange */
+    uint32_t field_room;          /* of each exchange, for most requests */
+    uint32_t field_most;          /* what a request may need */
     int at;                       /* next event of the poller's batch */
     pws_exchange *queue_first, *queue_last;
     uint32_t queued;

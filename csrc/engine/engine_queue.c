@@ -20,6 +20,7 @@ pws_engine_take_exchange(pws_engine *e, pws_conn *c)
     x->engine = e;
     x->conn = c;
     pws_request_init(&x->request, x->fields, e->field_room);
+    x->request.field_most = e->field_most;
     pws_head_init(&x->parser);
     pws_body_init(&x->body);
     pws_output_init(&x->out, &e->outputs);
@@ -30,6 +31,7 @@ void
 pws_engine_give_exchange(pws_engine *e, pws_exchange *x)
 {
     pws_body_reset(&x->body, &e->bodies);
+    pws_request_drop_grown(&x->request);
     pws_exchange_drop_notes(x);
     if (x->out.first != NULL || x->out.spool_fd >= 0) {
         pws_output_clear(&x->out);

@@ -11,13 +11,34 @@ pws_request_init(pws_request *req, pws_field *fields, uint32_t room)
 {
     memset(req, 0, sizeof(*req));
     req->fields = fields;
-    req->field_room = room;
+    req->field_room = req->field_most = room;
 }
 
 void
 pws_request_reset(pws_request *req)
 {
+    uint32_t most = req->field_most;
+    pws_field *grown = req->grown;
+
     pws_request_init(req, req->fields, req->field_room);
+    req->field_most = most;
+    req->grown = grown;
+}
+
+int
+pws_request_grow(pws_request *req)
+{
+    if (req->field_room >= req->field_most) {
+        return pws_refuse(req, 431, "too many header fields");
+    }
+    req->grown = malloc(req->field_most * sizeof(pws_field));
+    if (req->grown == NULL) {
+        return pws_refuse(req, 431, "no memory for so many header fields");
+    }
+    memcpy(req->grown, req->fields, req->field_count * sizeof(pws_field));
+    req->fields = req->grown;
+    req->field_room = req->field_most;
+    return 0;
 }
 
 int
@@ -25,8 +46,8 @@ pws_request_put(pws_request *req, const pws_field *field)
 {
     uint32_t index = req->field_count;
 
-    if (index >= req->field_room) {
-        return pws_refuse(req, 431, "too many header fields");
+    if (index >= req->field_room && pws_request_grow(req) != 0) {
+        return 431;
     }
     req->fields[index] = *field;
     req->field_count++;

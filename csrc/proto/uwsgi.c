@@ -217,6 +217,14 @@ is_name(pws_slice name)
     return name.len > 0;
 }
 
+/* For this variable, and for what note_client adds. The whole room suffices for both:
+ * what note_client adds is a variable that was counted, and not added before. */
+static bool
+has_room(const pws_request *req)
+{
+    return req->field_count + 1 < req->field_room || req->field_room >= req->field_most;
+}
+
 /* All variables in [HEADER_SIZE, end); `said` gets the values of the known ones. */
 static int
 read_block(pws_request *req, pws_span *said, uint32_t end)
@@ -225,8 +233,11 @@ read_block(pws_request *req, pws_span *said, uint32_t end)
     pws_span name, value;
 
     while (at < end) {
-        if (count++ == req->field_room) {
+        if (count++ == req->field_most) {
             return pws_refuse(req, 431, "too many uwsgi variables");
+        }
+        if (!has_room(req) && pws_request_grow(req) != 0) {
+            return 431;
         }
         if (!read_text(req->base, &at, end, &name)) {
             return pws_refuse(req, 400, "name of a uwsgi variable beyond its block");

@@ -316,6 +316,37 @@ TEST(the_room_for_fields_is_a_bound_of_its_own)
     CHECK(strcmp(req.refusal, "too many header fields") == 0);
 }
 
+TEST(a_request_makes_room_for_as_many_fields_as_there_may_be)
+{
+    char *text = guarded("GET / HTTP/1.1\r\nHost: x\r\nA: 1\r\nB: 2\r\n\r\n", 39);
+    char *more = guarded("C: 3\r\n", 6);
+    pws_rules rules = feed_rules();
+    pws_field fields[1];
+    pws_head parser;
+    pws_request req;
+
+    pws_request_init(&req, fields, 1);
+    req.field_most = 3;
+    for (int round = 0; round < 2; round++) {
+        pws_head_init(&parser);
+        CHECK_EQ(pws_http1_parse(&parser, &rules, &req, text, 39), 0);
+        CHECK_EQ(parser.stage, PWS_HEAD_DONE);
+        CHECK_EQ(req.field_count, 3);
+        CHECK_SPAN(&req, fields[0].value, "x");
+        CHECK_SPAN(&req, fields[2].value, "2");
+        CHECK(req.fields == req.grown);
+        req.base = more;
+        CHECK_EQ(pws_request_add(&req, (pws_span){0, 1}, (pws_span){3, 1}, 0), 431);
+        CHECK(strcmp(req.refusal, "too many header fields") == 0);
+        pws_request_reset(&req);
+        CHECK_EQ(req.field_count, 0);
+        CHECK_EQ(req.field_room, 3);
+        CHECK(req.refusal == NULL);
+    }
+    pws_request_drop_grown(&req);
+    CHECK(req.grown == NULL);
+}
+
 TEST(a_head_has_a_bound)
 {
     static const char why[] = "request head too large";

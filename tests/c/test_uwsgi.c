@@ -292,6 +292,36 @@ TEST(the_room_for_fields_bounds_the_variables)
     }
 }
 
+/* The port is added behind all others. */
+TEST(the_room_for_fields_grows_for_the_port_of_the_client_too)
+{
+    enum { MOST = 6 };
+
+    begin(&p, 0);
+    put_variable(&p, "REQUEST_METHOD", "GET");
+    put_variable(&p, "REMOTE_PORT", "80");
+    put_variable(&p, "REMOTE_ADDR", "192.0.2.7");
+    put_variable(&p, "HTTP_A", "1");
+    put_variable(&p, "HTTP_B", "2");
+    finish(&p);
+    for (uint32_t room = 1; room <= MOST; room++) {
+        pws_field *fields = malloc(room * sizeof(*fields));
+        pws_request req;
+        pws_head parser;
+
+        pws_head_init(&parser);
+        pws_request_init(&req, fields, room);
+        req.field_most = MOST;
+        CHECK_EQ(pws_uwsgi_parse(&parser, &req, p.bytes, (uint32_t)p.len), 0);
+        CHECK_EQ(req.field_count, 4);
+        CHECK_SPAN(&req, fields[3].name, "REMOTE_PORT");
+        CHECK_SPAN(&req, fields[3].value, "80");
+        CHECK((req.grown != NULL) == (room < 4));
+        pws_request_drop_grown(&req);
+        free(fields);
+    }
+}
+
 TEST(a_thousand_variables_are_allowed_or_as_many_as_fields)
 {
     pws_rules rules = feed_rules();
