@@ -287,6 +287,17 @@ same_host(const pws_peer *a, const pws_peer *b)
                                                 sizeof(a->v6.sin6_addr)) == 0;
 }
 
+/* Out of line for the sake of the stack below an app call: see regular_size() in
+ * file_wrapper.c. */
+__attribute__((noinline)) static PyObject *
+new_address_text(const pws_peer *peer)
+{
+    char host[PWS_HOST_ROOM];
+
+    pws_peer_host(peer, host);
+    return PyUnicode_FromString(host);
+}
+
 /* The client's address as text, borrowed from the cache. */
 static PyObject *
 address_text(pws_lane *lane, const pws_peer *peer)
@@ -295,7 +306,6 @@ address_text(pws_lane *lane, const pws_peer *peer)
     unsigned slot = peer->any.sa_family == AF_INET
                         ? (unsigned)(bytes[2] * 7 + bytes[3])
                         : (unsigned)peer->v6.sin6_addr.s6_addr[15];
-    char host[PWS_HOST_ROOM];
     PyObject *text;
 
     slot %= PWS_ADDRESS_CACHE;
@@ -303,8 +313,7 @@ address_text(pws_lane *lane, const pws_peer *peer)
         same_host(&lane->addresses[slot].peer, peer)) {
         return lane->addresses[slot].text;
     }
-    pws_peer_host(peer, host);
-    text = PyUnicode_FromString(host);
+    text = new_address_text(peer);
     if (text != NULL) {
         lane->addresses[slot].peer = *peer;
         Py_XSETREF(lane->addresses[slot].text, text);
