@@ -174,6 +174,18 @@ serve(pws_berth *berth)
     }
 }
 
+/* Before any frame of Python's lies in the greenlet. */
+static void
+settle(const pws_berth *berth)
+{
+    PyObject *result = PyObject_CallNoArgs(berth->pool->settle);
+
+    if (result == NULL) {
+        PyErr_WriteUnraisable(berth->pool->settle);
+    }
+    Py_XDECREF(result);
+}
+
 static PyObject *
 live(PyObject *capsule, PyObject *Py_UNUSED(unused))
 {
@@ -182,6 +194,7 @@ live(PyObject *capsule, PyObject *Py_UNUSED(unused))
     if (berth == NULL) {
         return NULL;
     }
+    settle(berth);
     while (!berth->ends) {
         if (berth->x != NULL) {
             serve(berth);
@@ -449,6 +462,7 @@ free_pool(pws_greenlets *pool)
 {
     Py_CLEAR(pool->hub);
     Py_CLEAR(pool->make);
+    Py_CLEAR(pool->settle);
     Py_CLEAR(pool->forget);
     Py_CLEAR(pool->late);
     Py_CLEAR(pool->overdue);
@@ -510,6 +524,7 @@ read_host(pws_greenlets *pool, PyObject *host)
 
     if (read_attribute(host, "hub", &pool->hub) < 0 ||
         read_attribute(host, "make", &pool->make) < 0 ||
+        read_attribute(host, "settle", &pool->settle) < 0 ||
         read_attribute(host, "forget", &pool->forget) < 0 ||
         read_attribute(host, "late", &pool->late) < 0 ||
         read_attribute(host, "overdue", &pool->overdue) < 0 ||

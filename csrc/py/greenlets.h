@@ -22,6 +22,8 @@
  *   hub             the greenlet that runs the host's loop, and calls the steps
  *   connections     how many requests there may be at a time
  *   make(run)       a new greenlet that will call run(), whose parent is the hub
+ *   settle()        what such a greenlet calls first of all, before it has any frame
+ *                   of Python's
  *   forget(g)       the request in the greenlet has ended, and has left something in
  *                   the greenlet's __dict__
  *   late(g, overdue, text)

@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +82,10 @@ class Host:
     # Throws into a greenlet, soon: in a turn of the loop, and not in the caller's.
     throw: Callable[[greenlet.greenlet, BaseException], object]
 
+    settle = staticmethod(frames.begin_greenlet)  # Nothing may lie between.
+
     def make(self, run: Callable[[], None]) -> RequestGreenlet:
-        return RequestGreenlet(partial(frames.in_greenlet, run), self.hub)
+        return RequestGreenlet(run, self.hub)
 
     def forget(self, who: greenlet.greenlet) -> None:
         forget(who)
