@@ -29,6 +29,7 @@ typedef struct {
     int64_t trim_ms;
     pws_berth *oldest, *newest; /* with a request in hand */
     uint32_t in_hand;
+    pws_lane *model; /* of the lanes that are made in a crowd; NULL: none was yet */
     pws_berth *hands[PWS_BOARD_HANDS]; /* whose requests the board shows; NULL: free */
     pws_nap *nap_first, *nap_last;     /* greenlets that go on in the next step */
     bool entered;     /* the relief watches the request that runs in this step */

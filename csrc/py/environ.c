@@ -419,18 +419,6 @@ set_changed(pws_lane *lane, PyObject *env, const pws_request *req)
     return 0;
 }
 
-/* An environ with all but the target, over the template. */
-static PyObject *
-begin_anew(pws_lane *lane, const pws_request *req, const pws_conn *c)
-{
-    PyObject *env = PyDict_Copy(lane->templates[c->listener->index]);
-
-    if (env != NULL && set_head(lane, env, req, c) < 0) {
-        Py_CLEAR(env);
-    }
-    return env;
-}
-
 /* The objects of this lane, in an environ that was made in another one. */
 static int
 set_own(const pws_lane *lane, PyObject *env)
@@ -443,6 +431,20 @@ set_own(const pws_lane *lane, PyObject *env)
         return -1;
     }
     return PyDict_SetItem(env, PWS_NAME(module, gunicorn_socket), lane->socket);
+}
+
+/* An environ with all but the target, over the template. */
+static PyObject *
+begin_anew(pws_lane *lane, const pws_request *req, const pws_conn *c)
+{
+    const pws_lane *from = lane->model != NULL ? lane->model : lane;
+    PyObject *env = PyDict_Copy(from->templates[c->listener->index]);
+
+    if (env != NULL &&
+        ((from != lane && set_own(lane, env) < 0) || set_head(lane, env, req, c) < 0)) {
+        Py_CLEAR(env);
+    }
+    return env;
 }
 
 /* An environ that begins with a kept one. */

@@ -285,6 +285,20 @@ free_berth(pws_berth *berth)
     PyMem_Free(berth);
 }
 
+/* What most of many berths have is little used: they share what they can. */
+static pws_lane *
+new_lane(pws_greenlets *pool)
+{
+    if (!pool->runner.crowded) {
+        return pws_lane_new(&pool->hosted->config, pws_greenlet_wait);
+    }
+    if (pool->model == NULL) {
+        pool->model = pws_lane_new(&pool->hosted->config, pws_greenlet_wait);
+    }
+    return pool->model != NULL ? pws_lane_new_like(pool->model, pws_greenlet_wait)
+                               : NULL;
+}
+
 static pws_berth *
 new_berth(pws_greenlets *pool)
 {
@@ -296,7 +310,7 @@ new_berth(pws_greenlets *pool)
     }
     berth->pool = pool;
     berth->hand = -1;
-    berth->lane = pws_lane_new(&pool->hosted->config, pws_greenlet_wait);
+    berth->lane = new_lane(pool);
     if (berth->lane == NULL) {
         PyMem_Free(berth);
         return NULL;
@@ -469,6 +483,9 @@ free_pool(pws_greenlets *pool)
     Py_CLEAR(pool->call_off);
     Py_CLEAR(pool->context);
     Py_CLEAR(pool->forker);
+    if (pool->model != NULL) {
+        pws_lane_free(pool->model);
+    }
     pws_lane_clear_addresses(pool->addresses);
     pool->hosted->config.addresses = NULL;
     PyMem_Free(pool);

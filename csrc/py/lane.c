@@ -57,7 +57,7 @@ make_objects(pws_lane *lane)
         lane->early_hints == NULL || lane->input == NULL || lane->socket == NULL) {
         return -1;
     }
-    return make_templates(lane);
+    return lane->model != NULL ? 0 : make_templates(lane);
 }
 
 /* A thread's ways: see lane.h. */
@@ -85,8 +85,8 @@ wake_poller(pws_lane *lane)
     pws_engine_wake(lane->engine);
 }
 
-pws_lane *
-pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
+static pws_lane *
+new_lane(const pws_lane_config *config, const pws_lane *model, pws_lane_wait wait)
 {
     pws_lane *lane = PyMem_Calloc(1, sizeof(*lane));
 
@@ -97,16 +97,20 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
     lane->config = config;
     lane->module = config->module;
     lane->engine = config->engine;
+    lane->model = model;
     lane->wait = wait;
     lane->self = this_thread;
     lane->pause = pause_without_gil;
     lane->rouse = wake_poller;
-    lane->templates = PyMem_Calloc(lane->engine->own_listeners + 1, sizeof(PyObject *));
+    if (model == NULL) {
+        lane->templates =
+            PyMem_Calloc(lane->engine->own_listeners + 1, sizeof(PyObject *));
+    }
     lane->addresses = config->addresses;
     if (lane->addresses == NULL) {
         lane->addresses = PyMem_Calloc(PWS_ADDRESS_CACHE, sizeof(*lane->addresses));
     }
-    if (lane->templates == NULL || lane->addresses == NULL) {
+    if ((lane->templates == NULL && model == NULL) || lane->addresses == NULL) {
         PyErr_NoMemory();
         pws_lane_free(lane);
         return NULL;
@@ -120,6 +124,18 @@ pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
         pws_environ_have_ready(lane->templates[0]);
     }
     return lane;
+}
+
+pws_lane *
+pws_lane_new(const pws_lane_config *config, pws_lane_wait wait)
+{
+    return new_lane(config, NULL, wait);
+}
+
+pws_lane *
+pws_lane_new_like(const pws_lane *model, pws_lane_wait wait)
+{
+    return new_lane(model->config, model, wait);
 }
 
 /* Who was inside when the app has forked is not in the child, and never leaves there.

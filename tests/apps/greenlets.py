@@ -64,6 +64,12 @@ def meet(environ):
     yield b"met"
 
 
+def hold(environ):
+    """Begins its answer, then meets the others."""
+    yield b"here, "
+    yield from meet(environ)
+
+
 def reused(environ):
     """What earlier requests have left here."""
     found = [
@@ -353,7 +359,7 @@ def app(environ, start_response):
         start_response("200 OK", [TEXT])
         return [str(os.getpid()).encode()]
     parts = answer(environ)
-    first = next(parts) if answer not in (events, big) else None
+    first = next(parts) if answer not in (events, big, hold) else None
     start_response("200 OK", [TEXT])
     if first is None:
         return parts
