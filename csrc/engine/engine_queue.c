@@ -19,8 +19,7 @@ pws_engine_take_exchange(pws_engine *e, pws_conn *c)
     memset(x, 0, sizeof(*x));
     x->engine = e;
     x->conn = c;
-    pws_request_init(&x->request, x->fields, e->field_room);
-    x->request.field_most = e->field_most;
+    pws_request_begin(&x->request, x->fields, e->field_room, e->field_most);
     pws_head_init(&x->parser);
     pws_body_init(&x->body);
     pws_output_init(&x->out, &e->outputs);

@@ -98,6 +98,15 @@ typedef struct {
  * takes no more than these, unless the caller sets `field_most`. */
 void pws_request_init(pws_request *req, pws_field *fields, uint32_t room);
 
+/* The same in memory that is zero, for up to `most` fields. */
+static inline void
+pws_request_begin(pws_request *req, pws_field *fields, uint32_t room, uint32_t most)
+{
+    req->fields = fields;
+    req->field_room = room;
+    req->field_most = most;
+}
+
 /* Forget the request in it, keep the arrays. */
 void pws_request_reset(pws_request *req);
 
