@@ -1,5 +1,7 @@
 #include "engine/engine_queue.h"
 
+#include <stdlib.h>
+
 #include "engine/intake.h"
 
 /* Requests that may wait with a whole block each; the others are moved to less memory.
@@ -20,6 +22,7 @@ pws_engine_take_exchange(pws_engine *e, pws_conn *c)
     x->engine = e;
     x->conn = c;
     pws_request_begin(&x->request, x->fields, e->field_room, e->field_most);
+    x->request.take = malloc;
     pws_head_init(&x->parser);
     pws_body_init(&x->body);
     pws_output_init(&x->out, &e->outputs);
@@ -30,7 +33,9 @@ void
 pws_engine_give_exchange(pws_engine *e, pws_exchange *x)
 {
     pws_body_reset(&x->body, &e->bodies);
-    pws_request_drop_grown(&x->request);
+    if (x->request.grown != NULL) {
+        free(x->request.grown);
+    }
     pws_exchange_drop_notes(x);
     if (x->out.first != NULL || x->out.spool_fd >= 0) {
         pws_output_clear(&x->out);

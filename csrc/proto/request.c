@@ -19,10 +19,12 @@ pws_request_reset(pws_request *req)
 {
     uint32_t most = req->field_most;
     pws_field *grown = req->grown;
+    void *(*take)(size_t) = req->take;
 
     pws_request_init(req, req->fields, req->field_room);
     req->field_most = most;
     req->grown = grown;
+    req->take = take;
 }
 
 int
@@ -31,7 +33,7 @@ pws_request_grow(pws_request *req)
     if (req->field_room >= req->field_most) {
         return pws_refuse(req, 431, "too many header fields");
     }
-    req->grown = malloc(req->field_most * sizeof(pws_field));
+    req->grown = req->take(req->field_most * sizeof(pws_field));
     if (req->grown == NULL) {
         return pws_refuse(req, 431, "no memory for so many header fields");
     }

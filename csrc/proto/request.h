@@ -3,8 +3,8 @@
  * A request borrows all its bytes: spans count from `base`, the buffer that holds the
  * head. Who moves that buffer sets `base` anew; nothing else changes. Field names are
  * in CGI spelling without "HTTP_" (upper case, '_' for '-'). The field array belongs to
- * the owner of the request, who may let it have a larger one of its own when it needs
- * that.
+ * the owner of the request, who may say where a larger one is to be had when it is
+ * needed.
  *
  * A front end that has parsed the request already sends CGI variables (uwsgi.h). Those
  * that are header fields become fields; the others become what they mean, or are kept
@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
+#include <stddef.h>
 
 #include "base/slice.h"
 #include "proto/fields.h"
@@ -85,20 +85,22 @@ typedef struct {
     uint32_t placed[PWS_FIELD_PLACED]; /* index of the first field of a low id */
     pws_field *fields;
     uint32_t field_count;
-    uint32_t field_room; /* of `fields` */
-    uint32_t field_most; /* beyond field_room they go to `grown` */
-    pws_field *grown;    /* what `fields` is then, owned; NULL: was not needed yet */
-    uint64_t lines_id;   /* names lines known from before (head_memo.h); 0: new ones */
+    uint32_t field_room;        /* of `fields` */
+    uint32_t field_most;        /* beyond field_room they go to `grown` */
+    void *(*take)(size_t size); /* the owner's memory for these */
+    pws_field *grown; /* what `fields` is then, the owner's to free; NULL: not needed */
+    uint64_t lines_id; /* names lines known from before (head_memo.h); 0: new ones */
     uint32_t lines_changed; /* bit i: but field i has another value now */
     bool lines_judged;   /* what they say by themselves has been found to be in order */
     const char *refusal; /* why it was refused, for the log; static text */
 } pws_request;
 
 /* Make an empty request over an array of `room` fields, which stays the caller's, and
- * takes no more than these, unless the caller sets `field_most`. */
+ * takes no more than these, unless the caller sets `field_most` and `take`. */
 void pws_request_init(pws_request *req, pws_field *fields, uint32_t room);
 
-/* The same in memory that is zero, for up to `most` fields. */
+/* The same in memory that is zero, for up to `most` fields; `take` is the caller's to
+ * set. */
 static inline void
 pws_request_begin(pws_request *req, pws_field *fields, uint32_t room, uint32_t most)
 {
@@ -113,16 +115,6 @@ void pws_request_reset(pws_request *req);
 /* When `fields` is full: have room for as many as there may be. Returns 0, or 431 when
  * it has that already, or without memory. */
 int pws_request_grow(pws_request *req);
-
-/* Free the array that it has made, if it has. It must be made anew after that. */
-static inline void
-pws_request_drop_grown(pws_request *req)
-{
-    if (req->grown != NULL) {
-        free(req->grown);
-        req->grown = NULL;
-    }
-}
 
 static inline pws_slice
 pws_request_slice(const pws_request *req, pws_span span)
