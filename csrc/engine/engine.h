@@ -86,17 +86,18 @@ struct pws_engine {
     bool waiting;           /* somebody does so now */
     int64_t waits_until_ms; /* for how long at most; PWS_NEVER */
     bool accept_failing;    /* the last accept failed: it is in the log */
-    uint32_t handed_out;    /* requests since the listeners were looked at */
-    uint32_t look_after;    /* so many it is time to do so again, if requests wait */
+    pws_said private_said;
+    uint32_t handed_out; /* requests since the listeners were looked at */
+    uint32_t look_after; /* so many it is time to do so again, if requests wait */
     int64_t looked_ms;
-    pws_said private_said, *said; /* in the log: by this one, or by all of a server */
-    int64_t evict_said_ms;        /* when an eviction was last in the log */
-    int64_t accept_again_ms;      /* after a failed accept; PWS_NEVER: not waiting */
-    uint32_t field_room;          /* of each exchange, for most requests */
-    uint32_t field_most;          /* what a request may need */
-    int at;                       /* next event of the poller's batch */
-    pws_exchange *queue_first, *queue_last;
+    pws_said *said;          /* in the log: by this one, or by all of a server */
+    int64_t evict_said_ms;   /* when an eviction was last in the log */
+    int64_t accept_again_ms; /* after a failed accept; PWS_NEVER: not waiting */
+    uint32_t field_room;     /* of each exchange, for most requests */
+    uint32_t field_most;     /* what a request may need */
+    int at;                  /* next event of the poller's batch */
     uint32_t queued;
+    pws_exchange *queue_first, *queue_last;
     int64_t queue_look_ms; /* when those that wait for too long are looked for again */
     _Atomic(pws_exchange *) handed_back;
     pws_conn *ready_first, *ready_last;

@@ -76,16 +76,19 @@ def app(environ, start_response):
     return [body]
 """
 
-CLASSES = ("asyncio", "tornado")
+CLASSES = ("asyncio", "asyncio without uvloop", "tornado")
 
 
 @pytest.fixture(params=CLASSES)
 def host(request, deploy, place):
     """deploy() with an app that uses its loop."""
     (place / "main.py").write_text(APP)
+    name, _, without = request.param.partition(" without ")
+    if without:
+        (place / f"{without}.py").write_text("raise ImportError")
 
     def hosted(*words, **given):
-        return deploy("-k", request.param, *words, **given)
+        return deploy("-k", name, *words, **given)
 
     return hosted
 
@@ -159,6 +162,13 @@ def test_tasks_of_the_loop_go_on_beside_requests(host):
     with host() as server, Load(server):
         first = int(server.get("/ticks").body)
         wait_until(lambda: int(server.get("/ticks").body) > first + 20)
+
+
+def test_uvloop_is_taken_where_it_is_installed(host, request):
+    installed = request.node.callspec.params["host"] == "asyncio"
+    with host() as server:
+        assert server.get().status == 200
+        assert ("The loop is uvloop's" in server.stderr) == installed
 
 
 def test_a_loop_that_the_app_stops_goes_on(host):

@@ -175,6 +175,40 @@ def test_gthread_with_one_thread_is_what_gunicorn_makes_of_it(deploy: Deploy) ->
         assert get(server, "/").isdigit()
 
 
+def test_connections_are_for_the_worker_that_has_threads_left(
+    place: Path, deploy: Deploy
+) -> None:
+    """One whose threads are all busy takes none, not even late."""
+    (place / "main.py").write_text(
+        "import os, pathlib, time\n"
+        "def app(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/stay':\n"
+        "        pathlib.Path(f'inside.{os.getpid()}.{time.monotonic_ns()}').touch()\n"
+        "        while not pathlib.Path('open').exists():\n"
+        "            time.sleep(0.05)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'%d' % os.getpid()]\n"
+    )
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(deploy("--threads", "2", workers=3))
+        staying = []
+        for count in range(1, 6):
+            staying.append(stack.enter_context(server.connect()))
+            ask(staying[-1], "/stay")
+            eventually(
+                lambda count=count: len(list(place.glob("inside.*"))) == count,
+                f"{count} in the app",
+            )
+        at_work = [path.name.split(".")[1] for path in place.glob("inside.*")]
+        free = {get(server, "/") for _ in range(30)}
+        (place / "open").touch()
+        for client in staying:
+            assert client.response().status == 200
+
+    assert len(free) == 1
+    assert at_work.count(free.pop()) == 1
+
+
 def test_threads_that_compute_take_turns(threaded: Deploy) -> None:
     """Python would leave the GIL with the one that has requests all the time."""
     stop = threading.Event()
