@@ -17,12 +17,12 @@ socket_type(pws_module *module)
     return PyObject_GetAttr(module->socket_module, PWS_NAME(module, socket));
 }
 
-/* socket.socket(fileno=fd), of the family that the descriptor has: eventlet's default
- * is another one. Takes the descriptor. A new reference. */
+/* type(fileno=fd), of the family that the descriptor has: eventlet's default is another
+ * one. Takes the descriptor, and `type`, which may be NULL. A new reference. */
 static PyObject *
-make_socket(pws_module *module, int fd)
+make_socket(PyObject *type, int fd)
 {
-    PyObject *type = socket_type(module), *empty = PyTuple_New(0);
+    PyObject *empty = PyTuple_New(0);
     PyObject *kwargs = Py_BuildValue("{s:i,s:i}", "family", -1, "fileno", fd);
     PyObject *socket = NULL;
 
@@ -60,8 +60,17 @@ materialise(client_socket *self)
     if (fd < 0) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    self->socket = make_socket(pws_module_of((PyObject *)self), fd);
+    self->socket = make_socket(socket_type(pws_module_of((PyObject *)self)), fd);
     return self->socket;
+}
+
+static bool
+is_one_of(PyObject *name, const char *const *names)
+{
+    while (*names != NULL && PyUnicode_CompareWithASCIIString(name, *names) != 0) {
+        names++;
+    }
+    return *names != NULL;
 }
 
 /* Names that tell of the connection without using it. */
@@ -70,20 +79,27 @@ is_question(PyObject *name)
 {
     static const char *const names[] = {"getpeername", "getsockname", "getsockopt",
                                         "family",      "type",        "proto",
-                                        "gettimeout",  "timeout"};
+                                        "gettimeout",  "timeout",     NULL};
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (PyUnicode_CompareWithASCIIString(name, names[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return is_one_of(name, names);
 }
 
-/* A socket of its own over the connection, for questions. A new reference. */
-static PyObject *
-ask_socket(client_socket *self)
+/* Those of them that Python's class has as an enumeration. */
+static bool
+is_enumeration(PyObject *name)
 {
+    static const char *const names[] = {"family", "type", NULL};
+
+    return is_one_of(name, names);
+}
+
+/* A socket of its own over the connection, for the question of that name. Its methods
+ * keep the plain one alive, which those of eventlet's do not. A new reference. */
+static PyObject *
+ask_socket(client_socket *self, PyObject *name)
+{
+    pws_module *module = pws_module_of((PyObject *)self);
+    PyObject *type;
     int fd;
 
     if (self->lane == NULL) {
@@ -92,8 +108,11 @@ ask_socket(client_socket *self)
         return NULL;
     }
     fd = fcntl(self->lane->x->conn->fd, F_DUPFD_CLOEXEC, 3);
-    return fd < 0 ? PyErr_SetFromErrno(PyExc_OSError)
-                  : make_socket(self->lane->module, fd);
+    if (fd < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    type = is_enumeration(name) ? socket_type(module) : Py_NewRef(module->plain_socket);
+    return make_socket(type, fd);
 }
 
 /* Whether a socket has an attribute of that name: some of eventlet's class are made
@@ -134,7 +153,7 @@ get_attribute(PyObject *self, PyObject *name)
         return NULL;
     }
     if (shell->socket == NULL && is_question(name)) {
-        socket = ask_socket(shell);
+        socket = ask_socket(shell, name);
     }
     else {
         socket = materialise(shell);

@@ -76,10 +76,10 @@ def app(environ, start_response):
     return [body]
 """
 
-CLASSES = ("asyncio", "asyncio without uvloop", "tornado")
+CLASSES = ("asyncio", "tornado")
 
 
-@pytest.fixture(params=CLASSES)
+@pytest.fixture(params=(*CLASSES, "asyncio without uvloop"))
 def host(request, deploy, place):
     """deploy() with an app that uses its loop."""
     (place / "main.py").write_text(APP)
