@@ -103,9 +103,11 @@ def app(environ, start_response):
         body = str(len(environ["wsgi.input"].read()))
     elif path == "/compute":
         order.append(threading.get_ident())
-        body = str(sum(range(500_000)))
+        until = time.perf_counter() + 0.02
+        while time.perf_counter() < until:
+            pass
     elif path == "/changes":
-        last = order[-200:]
+        last = order[-80:]
         body = str(sum(a != b for a, b in zip(last, last[1:])))
     elif path == "/switch-never":
         sys.setswitchinterval(1000)
@@ -228,14 +230,14 @@ def test_threads_that_compute_take_turns(threaded: Deploy) -> None:
         for thread in at_work:
             thread.start()
         try:
-            eventually(lambda: sum(served) >= 300, "they are served")
+            eventually(lambda: sum(served) >= 100, "they are served")
             changes = int(get(server, "/changes"))
         finally:
             stop.set()
             for thread in at_work:
                 thread.join()
 
-    assert changes > 100  # From one thread to another, of 199.
+    assert changes > 20  # From one thread to another, of 79.
 
 
 def test_threads_live_on_and_keep_what_is_theirs(threaded: Deploy) -> None:
