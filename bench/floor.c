@@ -31,6 +31,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "fail.h"
+
 enum { EVENTS = 512, INPUT = 256 * 1024, SMALL = 64 * 1024, BATCH = 64 };
 
 typedef struct {
@@ -52,13 +54,6 @@ static struct {
 
 static conn *conns; /* by file descriptor */
 static char input[INPUT];
-
-static void
-die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 static void
 load_answer(const char *path)

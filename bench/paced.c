@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fail.h"
+
 enum { EVENTS = 256, INPUT = 4096, PATIENCE_MS = 10000 };
 
 static const uint64_t SECOND_NS = 1000000000;
@@ -52,20 +54,6 @@ static struct {
     long fast;
     int epoll, timer;
 } run;
-
-static void
-die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static void
-refuse(const char *what)
-{
-    fprintf(stderr, "%s\n", what);
-    exit(1);
-}
 
 static void *
 zeroed(size_t count, size_t size)

@@ -24,6 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fail.h"
+
 enum { EVENTS = 256, INPUT = 4096, LONGEST_US = 1000000, PATIENCE_MS = 10000 };
 
 typedef struct {
@@ -47,20 +49,6 @@ static struct {
     long answers;
     uint32_t took[LONGEST_US + 1]; /* how many answers took so many microseconds */
 } run;
-
-static void
-die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static void
-refuse(const char *what)
-{
-    fprintf(stderr, "%s\n", what);
-    exit(1);
-}
 
 static uint64_t
 now_us(void)

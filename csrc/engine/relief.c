@@ -553,14 +553,13 @@ pws_relief_pause(pws_relief *relief)
     }
 }
 
-/* The last one lets the crew go: one may have come since the first. */
+/* The last one lets the crew go: one may have come since the first. A fork that could
+ * not pause all it wanted to lets go of more than it has. */
 void
 pws_relief_go_on(pws_relief *relief)
 {
     pthread_mutex_lock(&relief->lock);
-    if (atomic_load(&relief->paused) >
-            0 && /* or the fork could pause another one only */
-        atomic_fetch_sub(&relief->paused, 1) == 1 &&
+    if (atomic_load(&relief->paused) > 0 && atomic_fetch_sub(&relief->paused, 1) == 1 &&
         relief->holds) {
         relief->holds = false;
         pws_lease_drop(&relief->engine->lease);

@@ -78,8 +78,7 @@ typedef struct {
     _Atomic unsigned wanted; /* threads of the crew that want the lease from us */
     /* Around a fork. */
     _Atomic unsigned paused; /* forks that are underway */
-    bool holds; /* the lease, for all of them: it keeps a crew's threads from the engine
-                 */
+    bool holds; /* the lease, for all of them: it keeps a crew from the engine */
     pthread_mutex_t lock; /* of `holds` */
     _Atomic bool busy;
     bool running;

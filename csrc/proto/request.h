@@ -13,8 +13,8 @@
 #define PWS_PROTO_REQUEST_H
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/slice.h"
 #include "proto/fields.h"
