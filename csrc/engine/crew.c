@@ -233,6 +233,14 @@ poll_once(pws_crew *crew, int timeout_ms)
     attend(crew);
 }
 
+/* One more app call has lasted, or not. */
+static void
+weigh(pws_crew *crew, bool lasted)
+{
+    crew->lasting -= crew->lasting / 16;
+    crew->lasting += lasted ? 16 : 0;
+}
+
 /* How long the last app call has taken, for what depends on it. */
 static void
 measure(pws_crew *crew, pws_seat *seat)
@@ -241,8 +249,7 @@ measure(pws_crew *crew, pws_seat *seat)
         seat->measured = false;
         crew->out--;
         pws_hold_note(&crew->engine->hold, seat->took_ns);
-        crew->lasting -= crew->lasting / 16;
-        crew->lasting += seat->took_ns >= crew->lasts_ns ? 16 : 0;
+        weigh(crew, seat->took_ns >= crew->lasts_ns);
     }
 }
 
@@ -471,6 +478,7 @@ pws_crew_promote(pws_crew *crew)
     }
     if (!crew->polls && crew->coming == 0 && !crew->ending) {
         seat = choose(crew);
+        weigh(crew, true); /* it has not ended, but it is known to have lasted */
         show(crew);
     }
     pws_lease_drop(&e->lease);

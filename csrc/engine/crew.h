@@ -50,7 +50,7 @@ typedef struct pws_crew {
     unsigned coming;  /* on their way to look */
     unsigned out;     /* that have a request */
     int64_t lasts_ns; /* an app call that takes so long has lasted */
-    unsigned lasting; /* of 256 app calls, those that did */
+    unsigned lasting; /* of 256 app calls, those that did, or still do */
     bool ending;      /* who has no request leaves */
     int error;        /* errno of the poller that has failed; 0: it has not */
     /* For the relief, which looks without the lease: */

@@ -439,6 +439,15 @@ handled(pws_engine *e, pws_exchange *x)
     return false;
 }
 
+/* One more request is about to be handed out. Time must have passed, too: turns may be
+ * short, or the requests pipelined. */
+static bool
+must_look_for_connections(pws_engine *e)
+{
+    return e->queue_first != NULL && ++e->handed_out > e->look_after &&
+           pws_clock_now_ms() != e->looked_ms;
+}
+
 pws_exchange *
 pws_engine_next(pws_engine *e)
 {
@@ -446,7 +455,7 @@ pws_engine_next(pws_engine *e)
         pws_exchange *x;
 
         take_hand_backs(e);
-        if (e->queue_first != NULL && ++e->handed_out > e->look_after) {
+        if (must_look_for_connections(e)) {
             update_clock(e);
             pws_accept_in_turn(e);
         }

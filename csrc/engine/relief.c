@@ -18,7 +18,10 @@
 #include "engine/mind.h"
 
 #define MS_IN_NS (1000 * 1000)
-#define LOOK_EVERY_NS (1 * MS_IN_NS)
+
+/* For what is held, which is mostly sent before by who holds it: each look may take the
+ * processor from him. */
+#define LOOK_EVERY_NS (4 * MS_IN_NS)
 #define WATCH_EVERY_NS (100 * MS_IN_NS)
 
 /* A crew is without a leader for twice that time at most. */
@@ -31,7 +34,7 @@
 #define HELD_UP_MS 50
 
 /* Looks, or watches, without finding anything after which it does less. */
-#define LOOKS_IN_VAIN 100
+#define LOOKS_IN_VAIN 25
 #define LOOKS_AT_CREW_IN_VAIN 2 /* to be woken costs an executor as much */
 #define WATCHES_IN_VAIN 10
 
@@ -434,6 +437,7 @@ run(void *arg)
     unsigned in_vain = 0, most = looks;
     int64_t less_ns = 0; /* when it last stopped looking */
 
+    atomic_store(&relief->busy, false);
     for (;;) {
         uint32_t word = atomic_load(&relief->word);
 
@@ -499,6 +503,7 @@ pws_relief_start(pws_relief *relief, pws_engine *e)
         relief->call_count = 1;
     }
     atomic_store(&relief->word, PWS_RELIEF_RESTS);
+    atomic_store(&relief->busy, true); /* a fork waits for it to have begun */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(&relief->thread, NULL, run, relief);

@@ -20,10 +20,10 @@
  * all calls, and polls by itself only when nobody else has for a tenth of a second.
  *
  * Besides, whoever leaves something behind that must not wait for the app's end
- * (hold.h) arms the relief: it then looks a thousand times a second, and sends what is
- * overdue as soon as it can have the lease. With nothing to do for a second it sleeps
- * until there is something. It never waits for the lease, and knows neither Python nor
- * signals. */
+ * (hold.h) arms the relief: it then looks 250 times a second (a crew's 4,000 times),
+ * and sends what is overdue as soon as it can have the lease. With nothing to do for a
+ * second it sleeps until there is something. It never waits for the lease, and knows
+ * neither Python nor signals. */
 #ifndef PWS_ENGINE_RELIEF_H
 #define PWS_ENGINE_RELIEF_H
 

@@ -78,6 +78,14 @@ def keep_asking(server: Server, request: Callable[[int], bytes], count: int) -> 
             assert client.response().status == 200
 
 
+def keep_pipelining(server: Server, count: int) -> None:
+    with connect(server) as client:
+        for _ in range(count):
+            client.send(TWO_LINE * 16)
+            for _ in range(16):
+                assert client.response().status == 200
+
+
 def ask_and_close(server: Server, count: int) -> None:
     for _ in range(count):
         with connect(server) as client:
@@ -172,7 +180,7 @@ def calls_of(trace: str) -> Counter[str]:
     return calls
 
 
-def calls_a_request(tmp_path: Path, kind: str) -> dict[str, float]:
+def calls_of_each(tmp_path: Path, run: Callable[[Server, int], None]) -> dict[str, int]:
     """By name; those that fail, by their error, too."""
     few, many = 10, 60
     counts = []
@@ -180,32 +188,36 @@ def calls_a_request(tmp_path: Path, kind: str) -> dict[str, float]:
         trace = tmp_path / f"trace-{requests}"
         tool = ["strace", "-D", "-f", "-q", "-o", str(trace), "-e", "trace=!futex"]
         with watched("hello", *tool) as server:
-            KINDS[kind](server, requests)
+            run(server, requests)
         wait_until(lambda: "+++ exited" in trace.read_text())  # noqa: B023
         counts.append(calls_of(trace.read_text()))
     counts[1].subtract(counts[0])
-    return {name: count / (many - few) for name, count in counts[1].items()}
+    made = {name: round(n / (many - few)) for name, n in counts[1].items()}
+    return {name: n for name, n in made.items() if n}
 
 
 @pytest.mark.parametrize("kind", ["two-line", "repeated", "new"])
 def test_a_request_makes_just_the_calls_that_it_needs(
     tmp_path: Path, kind: str
 ) -> None:
-    made = {k: round(v) for k, v in calls_a_request(tmp_path, kind).items()}
-
-    assert {k: v for k, v in made.items() if v} == {
+    assert calls_of_each(tmp_path, KINDS[kind]) == {
         "epoll_wait": 1,
         "recvfrom": 1,
         "sendto": 1,
     }
 
 
+def test_pipelined_requests_do_not_look_for_connections(tmp_path: Path) -> None:
+    made = calls_of_each(tmp_path, keep_pipelining)
+
+    assert made["recvfrom"] == 1
+    assert "accept4" not in made
+
+
 def test_a_connection_for_one_request_makes_just_the_calls_that_it_needs(
     tmp_path: Path,
 ) -> None:
-    made = {k: round(v) for k, v in calls_a_request(tmp_path, "close").items()}
-
-    assert {k: v for k, v in made.items() if v} == {
+    assert calls_of_each(tmp_path, KINDS["close"]) == {
         "epoll_wait": 1,
         "accept4": 1,
         "recvfrom": 1,

@@ -500,6 +500,7 @@ def test_a_socket_that_cannot_be_had_is_tried_again(share):
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (free, hard))
         server.process.send_signal(signal.SIGTTIN)
         server.wait_for("reuse_port: no socket for another worker, which shares one: ")
+        server.wait_for("no place for a worker: ")  # Or it would share one for good.
         assert server.get().status == 200
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
         server.wait_for_workers(3)
