@@ -5,6 +5,7 @@
 #include "engine/io.h"
 #include "py/environ.h"
 #include "py/response.h"
+#include "py/unlocked.h"
 
 void
 pws_call_log_exception(pws_lane *lane, const char *what)
@@ -170,8 +171,7 @@ note_variables(pws_lane *lane, PyObject *env)
         }
         key =
             PyUnicode_DecodeUTF8(note->name.at, (Py_ssize_t)note->name.len, "replace");
-        value = key != NULL ? PyDict_GetItemWithError(env, key) : NULL; /* borrowed */
-        Py_XINCREF(value);
+        value = key != NULL ? pws_dict_item(env, key) : NULL;
         text = value != NULL ? PyObject_Str(value) : NULL;
         if (text != NULL && PyUnicode_AsUTF8(text) != NULL) {
             pws_exchange_note(lane->x, i, pws_slice_of(PyUnicode_AsUTF8(text)));

@@ -3,24 +3,26 @@
 #include <structmember.h>
 
 #include "py/response.h"
+#include "py/unlocked.h"
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     const char *name;
-    pws_lane *lane; /* NULL: the request has ended */
+    pws_lane_link lane;
 } request_callable;
 
 static pws_lane *
 lane_of(PyObject *self)
 {
     request_callable *callable = (request_callable *)self;
+    pws_lane *lane = pws_lane_linked(&callable->lane);
 
-    if (callable->lane == NULL) {
+    if (lane == NULL) {
         PyErr_Format(PyExc_RuntimeError, "%s() called after its request has ended",
                      callable->name);
     }
-    return callable->lane;
+    return lane;
 }
 
 static int
@@ -40,7 +42,7 @@ check_count(PyObject *self, size_t nargsf, PyObject *kwnames, Py_ssize_t least,
 /* exc_info of start_response: an error came up while the response was made (PEP 3333).
  * Once the head is out there is no way back but the exception. */
 static int
-handle_exc_info(const pws_lane *lane, PyObject *exc_info)
+handle_exc_info(PyObject *exc_info, bool begun)
 {
     PyObject *value;
 
@@ -48,7 +50,7 @@ handle_exc_info(const pws_lane *lane, PyObject *exc_info)
         PyErr_SetString(PyExc_TypeError, "start_response: exc_info is not a triple");
         return -1;
     }
-    if (lane->x->answer == PWS_ANSWER_NONE) {
+    if (!begun) {
         return 0;
     }
     value = PyTuple_GET_ITEM(exc_info, 1);
@@ -65,7 +67,7 @@ handle_exc_info(const pws_lane *lane, PyObject *exc_info)
 }
 
 static int
-check_start(const pws_lane *lane, PyObject *const *args, PyObject *exc_info)
+check_start(PyObject *const *args)
 {
     if (!PyUnicode_Check(args[0])) {
         PyErr_Format(PyExc_TypeError, "start_response: status is %s, not str",
@@ -77,15 +79,58 @@ check_start(const pws_lane *lane, PyObject *const *args, PyObject *exc_info)
                      Py_TYPE(args[1])->tp_name);
         return -1;
     }
+    return 0;
+}
+
+/* `called`: before; `begun`: the response. Without exc_info once is enough. */
+static int
+check_state(bool called, bool begun, PyObject *exc_info)
+{
     if (exc_info != Py_None) {
-        return handle_exc_info(lane, exc_info);
+        return handle_exc_info(exc_info, begun);
     }
-    if (lane->status != NULL) {
+    if (called) {
         PyErr_SetString(PyExc_AssertionError,
                         "start_response called twice without exc_info");
         return -1;
     }
     return 0;
+}
+
+/* See check_state. Returns 0, or -1 with an exception: the request has ended. */
+static int
+read_state(PyObject *self, bool *called, bool *begun)
+{
+    const pws_lane *lane;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    lane = lane_of(self);
+    if (lane != NULL) {
+        *called = lane->status != NULL;
+        *begun = lane->x->answer != PWS_ANSWER_NONE;
+    }
+    Py_END_CRITICAL_SECTION();
+    return lane != NULL ? 0 : -1;
+}
+
+/* The lane gets a status and headers; what it had before is the caller's then, or NULL.
+ * Returns a new reference to its write(), or NULL with an exception. */
+static PyObject *
+swap(PyObject *self, PyObject **status, PyObject **headers)
+{
+    pws_lane *lane = lane_of(self);
+    PyObject *had_status, *had_headers;
+
+    if (lane == NULL) {
+        return NULL;
+    }
+    had_status = lane->status;
+    had_headers = lane->headers;
+    lane->status = *status;
+    lane->headers = *headers;
+    *status = had_status;
+    *headers = had_headers;
+    return Py_NewRef(lane->write);
 }
 
 /* The one keyword that callers of a Python start_response use. */
@@ -100,33 +145,30 @@ is_exc_info_alone(PyObject *kwnames)
 static PyObject *
 start_response(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    pws_lane *lane = lane_of(self);
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    PyObject *headers, *old_headers, *old_status, *write;
+    PyObject *headers, *status, *write;
+    bool called, begun;
 
     if (n == 2 && is_exc_info_alone(kwnames)) {
         n++; /* the keyword's value stands behind the others */
         kwnames = NULL;
     }
-    if (lane == NULL || check_count(self, (size_t)n, kwnames, 2, 3) < 0 ||
-        check_start(lane, args, n == 3 ? args[2] : Py_None) < 0) {
+    if (read_state(self, &called, &begun) < 0 ||
+        check_count(self, (size_t)n, kwnames, 2, 3) < 0 || check_start(args) < 0 ||
+        check_state(called, begun, n == 3 ? args[2] : Py_None) < 0) {
         return NULL;
     }
     headers = PyList_AsTuple(args[1]); /* what becomes of the list later is the app's */
     if (headers == NULL) {
         return NULL;
     }
-    if (lane_of(self) != lane) {
-        Py_DECREF(headers); /* others have run, and the request has ended */
-        return NULL;
-    }
-    old_status = lane->status;
-    old_headers = lane->headers;
-    lane->status = Py_NewRef(args[0]);
-    lane->headers = headers;
-    write = Py_NewRef(lane->write);
-    Py_XDECREF(old_status); /* from here on others may run again */
-    Py_XDECREF(old_headers);
+    status = Py_NewRef(args[0]);
+    Py_BEGIN_CRITICAL_SECTION(self);
+    write = swap(self, &status, &headers); /* others may have run: the request may have
+                                              ended */
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(status);
+    Py_XDECREF(headers);
     return write;
 }
 
@@ -134,7 +176,8 @@ static PyObject *
 write_body(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     if (lane_of(self) == NULL || check_count(self, nargsf, kwnames, 1, 1) < 0 ||
-        pws_response_write_bytes(&((request_callable *)self)->lane, args[0]) < 0) {
+        pws_response_write_bytes(self, &((request_callable *)self)->lane, args[0]) <
+            0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -142,7 +185,7 @@ write_body(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnam
 
 /* Send a 103 with these headers. Returns 0 or -1, with a reason or an exception. */
 static int
-inform(pws_lane *const *place, PyObject *app_headers, const char **why)
+inform(PyObject *self, PyObject *app_headers, const char **why)
 {
     pws_header small[16], *headers;
     pws_lane *lane;
@@ -153,7 +196,7 @@ inform(pws_lane *const *place, PyObject *app_headers, const char **why)
     if (headers == NULL) {
         return -1;
     }
-    lane = pws_lane_enter(place, PyExc_RuntimeError,
+    lane = pws_lane_enter(self, &((request_callable *)self)->lane, PyExc_RuntimeError,
                           "early_hints() called after its request has ended");
     if (lane != NULL) {
         rc = pws_exchange_inform(lane->x, PWS_SLICE("103 Early Hints"), headers, count,
@@ -183,7 +226,7 @@ early_hints(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwna
     if (headers == NULL) {
         return NULL;
     }
-    rc = inform(&((request_callable *)self)->lane, headers, &why);
+    rc = inform(self, headers, &why);
     Py_DECREF(headers);
     if (rc < 0 && why != NULL) {
         return PyErr_Format(PyExc_ValueError, "early_hints: %s in %R", why, args[0]);
@@ -205,7 +248,7 @@ make(pws_module *module, vectorcallfunc function, const char *name)
     }
     self->vectorcall = function;
     self->name = name;
-    self->lane = NULL;
+    atomic_init(&self->lane, NULL);
     return (PyObject *)self;
 }
 
@@ -230,7 +273,7 @@ pws_early_hints_new(pws_module *module)
 void
 pws_callable_attach(PyObject *self, pws_lane *lane)
 {
-    ((request_callable *)self)->lane = lane;
+    pws_lane_link_to(self, &((request_callable *)self)->lane, lane);
 }
 
 static PyObject *

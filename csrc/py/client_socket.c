@@ -3,9 +3,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "py/unlocked.h"
+
+static const char ENDED[] = "gunicorn.socket used after its request has ended";
+
 typedef struct {
     PyObject_HEAD
-    pws_lane *lane;   /* NULL: the request has ended */
+    pws_lane_link lane;
     PyObject *socket; /* NULL until it was asked for */
 } client_socket;
 
@@ -38,19 +42,44 @@ make_socket(PyObject *type, int fd)
     return socket;
 }
 
-/* Take the connection out of the engine. Returns the socket, borrowed, or NULL with an
- * exception set. */
+/* The socket, if it was asked for. A new reference, or NULL. */
+static PyObject *
+made_before(client_socket *self)
+{
+    PyObject *socket;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    socket = Py_XNewRef(self->socket);
+    Py_END_CRITICAL_SECTION();
+    return socket;
+}
+
+/* Keep a socket, or NULL. Returns the last one, which is the caller's then, or NULL. */
+static PyObject *
+swap(client_socket *self, PyObject *socket)
+{
+    PyObject *last;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    last = self->socket;
+    self->socket = socket;
+    Py_END_CRITICAL_SECTION();
+    return last;
+}
+
+/* Take the connection out of the engine. Returns the socket, a new reference, or NULL
+ * with an exception set. */
 static PyObject *
 materialise(client_socket *self)
 {
+    PyObject *socket = made_before(self);
     pws_lane *lane;
     int fd;
 
-    if (self->socket != NULL) {
-        return self->socket;
+    if (socket != NULL) {
+        return socket;
     }
-    lane = pws_lane_enter(&self->lane, PyExc_OSError,
-                          "gunicorn.socket used after its request has ended");
+    lane = pws_lane_enter((PyObject *)self, &self->lane, PyExc_OSError, ENDED);
     if (lane == NULL) {
         return NULL;
     }
@@ -60,8 +89,11 @@ materialise(client_socket *self)
     if (fd < 0) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    self->socket = make_socket(socket_type(pws_module_of((PyObject *)self)), fd);
-    return self->socket;
+    socket = make_socket(socket_type(pws_module_of((PyObject *)self)), fd);
+    if (socket != NULL) {
+        Py_XDECREF(swap(self, Py_NewRef(socket)));
+    }
+    return socket;
 }
 
 static bool
@@ -99,15 +131,18 @@ static PyObject *
 ask_socket(client_socket *self, PyObject *name)
 {
     pws_module *module = pws_module_of((PyObject *)self);
+    pws_lane *lane;
     PyObject *type;
     int fd;
 
-    if (self->lane == NULL) {
-        PyErr_SetString(PyExc_OSError,
-                        "gunicorn.socket used after its request has ended");
+    Py_BEGIN_CRITICAL_SECTION(self); /* the request stays as long as the link */
+    lane = pws_lane_linked(&self->lane);
+    fd = lane != NULL ? fcntl(lane->x->conn->fd, F_DUPFD_CLOEXEC, 3) : -1;
+    Py_END_CRITICAL_SECTION();
+    if (lane == NULL) {
+        PyErr_SetString(PyExc_OSError, ENDED);
         return NULL;
     }
-    fd = fcntl(self->lane->x->conn->fd, F_DUPFD_CLOEXEC, 3);
     if (fd < 0) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
@@ -152,12 +187,9 @@ get_attribute(PyObject *self, PyObject *name)
     if (check_name(module, name) < 0) {
         return NULL;
     }
-    if (shell->socket == NULL && is_question(name)) {
-        socket = ask_socket(shell, name);
-    }
-    else {
-        socket = materialise(shell);
-        Py_XINCREF(socket);
+    socket = made_before(shell);
+    if (socket == NULL) {
+        socket = is_question(name) ? ask_socket(shell, name) : materialise(shell);
     }
     found = socket != NULL ? PyObject_GetAttr(socket, name) : NULL;
     Py_XDECREF(socket);
@@ -172,23 +204,26 @@ pws_client_socket_new(pws_module *module)
     if (self == NULL) {
         return NULL;
     }
-    self->lane = NULL;
+    atomic_init(&self->lane, NULL);
     self->socket = NULL;
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
 
-int
+void
 pws_client_socket_attach(PyObject *self, pws_lane *lane)
 {
-    client_socket *shell = (client_socket *)self;
-    PyObject *socket = shell->socket, *result;
+    pws_lane_link_to(self, &((client_socket *)self)->lane, lane);
+}
 
-    shell->lane = lane;
-    if (lane != NULL || socket == NULL) {
+int
+pws_client_socket_close(PyObject *self)
+{
+    PyObject *socket = swap((client_socket *)self, NULL), *result;
+
+    if (socket == NULL) {
         return 0;
     }
-    shell->socket = NULL; /* taken */
     result = PyObject_CallMethodNoArgs(socket, PWS_NAME(pws_module_of(self), close));
     Py_DECREF(socket);
     Py_XDECREF(result);

@@ -15,8 +15,11 @@ extern PyType_Spec pws_client_socket_spec;
 /* A new reference, attached to nothing. */
 PyObject *pws_client_socket_new(pws_module *module);
 
-/* Attach to a lane, or detach with NULL: a socket that was made is closed then. Returns
- * 0 or -1 with an exception set. */
-int pws_client_socket_attach(PyObject *self, pws_lane *lane);
+/* Attach to a lane, or detach with NULL. */
+void pws_client_socket_attach(PyObject *self, pws_lane *lane);
+
+/* Close the socket that was made, if one was. Runs Python code. Returns 0 or -1 with an
+ * exception set. */
+int pws_client_socket_close(PyObject *self);
 
 #endif

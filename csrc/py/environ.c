@@ -173,7 +173,7 @@ make_key(pws_slice name, bool whole)
 /* The key of a name that is not known by number; `whole`: nothing stands in front of
  * it. A new reference. */
 static PyObject *
-key_of(pws_module *module, pws_slice name, bool whole)
+key_of(pws_environ_memos *memos, pws_slice name, bool whole)
 {
     pws_cached_key *cached;
     unsigned hash = (unsigned)name.len + whole;
@@ -185,7 +185,7 @@ key_of(pws_module *module, pws_slice name, bool whole)
     for (size_t i = 0; i < name.len; i++) {
         hash = hash * 31 + (unsigned char)name.at[i];
     }
-    cached = &module->key_cache[hash % PWS_KEY_CACHE];
+    cached = &memos->keys[hash % PWS_KEY_CACHE];
     if (cached->key != NULL && cached->len == name.len && cached->whole == whole &&
         memcmp(cached->name, name.at, name.len) == 0) {
         Py_INCREF(cached->key);
@@ -230,15 +230,14 @@ static int
 set_variable(pws_lane *lane, PyObject *env, const pws_request *req,
              const pws_field *field)
 {
-    pws_module *module = lane->module;
     pws_slice value = pws_request_slice(req, field->value);
     PyObject *key;
     int rc;
 
     if (field->id != PWS_FIELD_UNKNOWN) {
-        return pws_text_set(lane, env, known_key(module, field), value);
+        return pws_text_set(lane, env, known_key(lane->module, field), value);
     }
-    key = key_of(module, pws_request_slice(req, field->name),
+    key = key_of(lane->memos, pws_request_slice(req, field->name),
                  (field->flags & PWS_FIELD_VARIABLE) != 0);
     rc = key != NULL ? pws_text_set(lane, env, key, value) : -1;
     Py_XDECREF(key);
@@ -248,7 +247,6 @@ set_variable(pws_lane *lane, PyObject *env, const pws_request *req,
 static int
 set_field(pws_lane *lane, PyObject *env, const pws_request *req, const pws_field *field)
 {
-    pws_module *module = lane->module;
     PyObject *value, *key;
     int rc;
 
@@ -262,12 +260,12 @@ set_field(pws_lane *lane, PyObject *env, const pws_request *req, const pws_field
         return -1;
     }
     if (field->id == PWS_FIELD_UNKNOWN) {
-        key = key_of(module, pws_request_slice(req, field->name), false);
+        key = key_of(lane->memos, pws_request_slice(req, field->name), false);
         rc = key != NULL ? set_or_join(env, key, value) : -1;
         Py_XDECREF(key);
     }
     else {
-        key = known_key(module, field);
+        key = known_key(lane->module, field);
         rc = (req->repeated >> field->id & 1) != 0 || req->has_underscores
                  ? set_or_join(env, key, value)
                  : PyDict_SetItem(env, key, value);
@@ -472,7 +470,7 @@ pws_environ_new(pws_lane *lane)
     bool fits = pws_environ_memo_fits(req), found;
     pws_target_there there = {.query = req->query.len == 0}; /* in the template */
     const pws_environ_memo *memo =
-        fits ? pws_environ_memo_find(lane->config->memos, req) : NULL;
+        fits ? pws_environ_memo_find(lane->memos, req) : NULL;
     PyObject *env;
 
     found = memo != NULL;

@@ -14,8 +14,7 @@ drop(pws_environ_memo *memo)
 void
 pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env)
 {
-    pws_environ_memo *memo =
-        &lane->config->memos->places[req->lines_id % PWS_MEMO_PLACES];
+    pws_environ_memo *memo = &lane->memos->places[req->lines_id % PWS_MEMO_PLACES];
     PyObject *copy = PyDict_Copy(env);
     pws_environ_memo made = {
         .id = req->lines_id, .environ = copy, .lane = lane, .https = req->https};
@@ -39,7 +38,7 @@ pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env)
 void
 pws_environ_memos_forget(pws_lane *lane)
 {
-    pws_environ_memos *memos = lane->config->memos;
+    pws_environ_memos *memos = lane->memos;
 
     for (unsigned i = 0; i < PWS_MEMO_PLACES && lane->memo_count > 0; i++) {
         if (memos->places[i].lane == lane) {
@@ -56,5 +55,8 @@ pws_environ_memos_clear(pws_environ_memos *memos)
     }
     for (unsigned i = 0; i < PWS_FIELD_UNKNOWN; i++) {
         Py_CLEAR(memos->values[i]);
+    }
+    for (unsigned i = 0; i < PWS_KEY_CACHE; i++) {
+        Py_CLEAR(memos->keys[i].key);
     }
 }

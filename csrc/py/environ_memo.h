@@ -6,8 +6,9 @@
  * request line is new. All lanes share what is kept, so that its size does not depend
  * on their number: at most one environ for each head that the engine has in mind. An
  * environ has the objects of the lane that it was made in; another lane sets its own.
- * The GIL guards it; it may be lost at whatever makes an object that can be collected,
- * since a finalizer can let other threads and greenlets go on. */
+ * The GIL guards it, and threads without that keep their own, some 30 KiB more each; it
+ * may be lost at whatever makes an object that can be collected, since a finalizer can
+ * let other threads and greenlets go on. */
 #ifndef PWS_PY_ENVIRON_MEMO_H
 #define PWS_PY_ENVIRON_MEMO_H
 
@@ -23,9 +24,22 @@ typedef struct {
     bool https;
 } pws_environ_memo;
 
+/* Keys for field names that are not known by number: a small cache, bounded, so that a
+ * client cannot make it grow. */
+#define PWS_KEY_CACHE 256
+#define PWS_KEY_MAX 48
+
+typedef struct {
+    PyObject *key; /* "HTTP_...", or the name alone */
+    uint8_t len;
+    bool whole;             /* the name alone */
+    char name[PWS_KEY_MAX]; /* CGI spelling, without "HTTP_" */
+} pws_cached_key;
+
 typedef struct pws_environ_memos {
     pws_environ_memo places[PWS_MEMO_PLACES];
     PyObject *values[PWS_FIELD_UNKNOWN]; /* the last ones, of some fields (text.h) */
+    pws_cached_key keys[PWS_KEY_CACHE];
 } pws_environ_memos;
 
 /* Whether the environ of this request depends on nothing but its lines and its target.
@@ -67,7 +81,7 @@ void pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env
 /* Forget the environs with the objects of this lane, which are not what they were. */
 void pws_environ_memos_forget(pws_lane *lane);
 
-/* Forget all. No lane is left. */
+/* Forget all. No other lane is left. */
 void pws_environ_memos_clear(pws_environ_memos *memos);
 
 #endif

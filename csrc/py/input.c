@@ -7,14 +7,14 @@
 
 typedef struct {
     PyObject_HEAD
-    pws_lane *lane; /* NULL: the request has ended */
+    pws_lane_link lane;
 } input_object;
 
 /* Go in; returns the lane, to be left again, or NULL with an exception. */
 static pws_lane *
 enter(PyObject *self)
 {
-    return pws_lane_enter(&((input_object *)self)->lane, PyExc_ValueError,
+    return pws_lane_enter(self, &((input_object *)self)->lane, PyExc_ValueError,
                           "wsgi.input used after its request has ended");
 }
 
@@ -339,7 +339,7 @@ pws_input_new(pws_module *module)
     input_object *self = PyObject_New(input_object, module->input_type);
 
     if (self != NULL) {
-        self->lane = NULL;
+        atomic_init(&self->lane, NULL);
     }
     return (PyObject *)self;
 }
@@ -347,7 +347,7 @@ pws_input_new(pws_module *module)
 void
 pws_input_attach(PyObject *self, pws_lane *lane)
 {
-    ((input_object *)self)->lane = lane;
+    pws_lane_link_to(self, &((input_object *)self)->lane, lane);
 }
 
 static void

@@ -8,16 +8,26 @@
 #include "py/environ_memo.h"
 #include "py/input.h"
 #include "py/turn.h"
+#include "py/unlocked.h"
+
+void
+pws_lane_link_to(PyObject *object, pws_lane_link *link, pws_lane *lane)
+{
+    (void)object; /* with the GIL */
+    Py_BEGIN_CRITICAL_SECTION(object);
+    atomic_store_explicit(link, lane, memory_order_relaxed);
+    Py_END_CRITICAL_SECTION();
+}
 
 /* Attach all objects of the lane to it, or detach them. */
-static int
+static void
 attach(pws_lane *lane, pws_lane *to)
 {
     pws_callable_attach(lane->start_response, to);
     pws_callable_attach(lane->write, to);
     pws_callable_attach(lane->early_hints, to);
     pws_input_attach(lane->input, to);
-    return pws_client_socket_attach(lane->socket, to);
+    pws_client_socket_attach(lane->socket, to);
 }
 
 /* One an address: several listeners in a row may have the same. */
@@ -110,7 +120,12 @@ new_lane(const pws_lane_config *config, const pws_lane *model, pws_lane_wait wai
     if (lane->addresses == NULL) {
         lane->addresses = PyMem_Calloc(PWS_ADDRESS_CACHE, sizeof(*lane->addresses));
     }
-    if ((lane->templates == NULL && model == NULL) || lane->addresses == NULL) {
+    lane->memos = config->memos;
+    if (lane->memos == NULL) {
+        lane->memos = PyMem_Calloc(1, sizeof(*lane->memos));
+    }
+    if ((lane->templates == NULL && model == NULL) || lane->addresses == NULL ||
+        lane->memos == NULL) {
         PyErr_NoMemory();
         pws_lane_free(lane);
         return NULL;
@@ -138,6 +153,9 @@ pws_lane_new_like(const pws_lane *model, pws_lane_wait wait)
     return new_lane(model->config, model, wait);
 }
 
+/* For `busy`: who is no thread, and none of its executions. */
+#define NOBODY_ELSE ((uintptr_t)1)
+
 /* Who was inside when the app has forked is not in the child, and never leaves there.
  */
 static void
@@ -148,11 +166,45 @@ end_child_that_waits(const pws_lane *lane)
     }
 }
 
-/* Nobody else may be inside an object when its request goes. */
+/* Returns whether nobody is inside, nor on the way, and keeps others out until
+ * `open_up`: the GIL does, as no Python code runs until then; without it they wait as
+ * if somebody were inside. */
+static bool
+make_ours(pws_lane *lane)
+{
+#ifdef Py_GIL_DISABLED
+    uintptr_t nobody = 0;
+
+    if (!atomic_compare_exchange_strong(&lane->busy, &nobody, NOBODY_ELSE)) {
+        return false;
+    }
+    if (atomic_load(&lane->waiters) == 0) {
+        return true;
+    }
+    pws_lane_leave(lane);
+    return false;
+#else
+    return atomic_load_explicit(&lane->busy, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&lane->waiters, memory_order_relaxed) == 0;
+#endif
+}
+
+static void
+open_up(pws_lane *lane)
+{
+#ifdef Py_GIL_DISABLED
+    pws_lane_leave(lane);
+#else
+    (void)lane;
+#endif
+}
+
+/* Nobody else may be inside an object when its request goes. Open up when it has, if
+ * the lane stays. */
 static void
 see_others_out(pws_lane *lane)
 {
-    if (atomic_load(&lane->busy) == 0 && lane->waiters == 0) {
+    if (make_ours(lane)) {
         return;
     }
     atomic_store(&lane->ending, true);
@@ -162,7 +214,7 @@ see_others_out(pws_lane *lane)
         if (lane->pause(lane) < 0) {
             PyErr_Clear(); /* who wants to end this request has come too late */
         }
-    } while (atomic_load(&lane->busy) != 0 || lane->waiters > 0);
+    } while (!make_ours(lane));
     atomic_store(&lane->ending, false);
 }
 
@@ -210,7 +262,13 @@ pws_lane_free(pws_lane *lane)
         pws_lane_clear_addresses(lane->addresses);
         PyMem_Free(lane->addresses);
     }
-    pws_environ_memos_forget(lane);
+    if (lane->memos != NULL) {
+        pws_environ_memos_forget(lane);
+        if (lane->memos != lane->config->memos) {
+            pws_environ_memos_clear(lane->memos);
+            PyMem_Free(lane->memos);
+        }
+    }
     PyMem_Free(lane);
 }
 
@@ -223,7 +281,7 @@ pws_lane_begin(pws_lane *lane, pws_exchange *x)
         return -1;
     }
     lane->incomplete = false;
-    (void)attach(lane, lane); /* only detaching runs Python */
+    attach(lane, lane);
     return 0;
 }
 
@@ -244,10 +302,14 @@ void
 pws_lane_end(pws_lane *lane)
 {
     see_others_out(lane);
-    if (!lane->incomplete && attach(lane, NULL) < 0) {
-        PyErr_WriteUnraisable(lane->socket);
+    if (!lane->incomplete) {
+        attach(lane, NULL);
     }
     lane->x = NULL;
+    open_up(lane);
+    if (!lane->incomplete && pws_client_socket_close(lane->socket) < 0) {
+        PyErr_WriteUnraisable(lane->socket);
+    }
     Py_CLEAR(lane->status);
     Py_CLEAR(lane->headers);
     if (!lane->incomplete && app_kept_one(lane) && make_objects(lane) < 0) {
@@ -273,30 +335,64 @@ go_in(pws_lane *lane, uintptr_t self)
     return 0;
 }
 
-pws_lane *
-pws_lane_enter(pws_lane *const *place, PyObject *ended, const char *text)
+static void
+count_waiter(pws_lane *lane, unsigned more)
 {
-    pws_lane *lane = *place;
-    uintptr_t self;
+#ifdef Py_GIL_DISABLED
+    atomic_fetch_add(&lane->waiters, more);
+#else
+    unsigned now = atomic_load_explicit(&lane->waiters, memory_order_relaxed);
+
+    atomic_store_explicit(&lane->waiters, now + more, memory_order_relaxed);
+#endif
+}
+
+/* The lane, which does not go away then until we are not on the way any more; or NULL.
+ */
+static pws_lane *
+come(PyObject *object, pws_lane_link *link)
+{
+    pws_lane *lane;
+
+    (void)object; /* with the GIL */
+    Py_BEGIN_CRITICAL_SECTION(object);
+    lane = pws_lane_linked(link);
+    if (lane != NULL) {
+        count_waiter(lane, 1);
+    }
+    Py_END_CRITICAL_SECTION();
+    return lane;
+}
+
+static int
+go_in_once(pws_lane *lane)
+{
+    uintptr_t self = lane->self(lane);
+
+    if (atomic_load_explicit(&lane->busy, memory_order_relaxed) == self) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this thread is inside an object of the request already");
+        return -1;
+    }
+    return go_in(lane, self);
+}
+
+pws_lane *
+pws_lane_enter(PyObject *object, pws_lane_link *link, PyObject *ended, const char *text)
+{
+    pws_lane *lane = come(object, link);
     int rc;
 
     if (lane == NULL) {
         PyErr_SetString(ended, text);
         return NULL;
     }
-    self = lane->self(lane);
-    if (atomic_load_explicit(&lane->busy, memory_order_relaxed) == self) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "this thread is inside an object of the request already");
-        return NULL;
-    }
-    lane->waiters++;
-    rc = go_in(lane, self);
-    lane->waiters--;
+    rc = go_in_once(lane);
+    count_waiter(lane, -1U);
     if (rc < 0) {
         return NULL;
     }
-    if (*place != lane || atomic_load(&lane->ending)) {
+    if (pws_lane_linked(link) != lane || atomic_load(&lane->ending)) {
         pws_lane_leave(lane);
         PyErr_SetString(ended, text);
         return NULL;
@@ -313,7 +409,7 @@ pws_lane_leave(pws_lane *lane)
 void
 pws_lane_step_out(pws_lane *lane)
 {
-    lane->waiters++;
+    count_waiter(lane, 1);
     pws_lane_leave(lane);
 }
 
@@ -331,7 +427,7 @@ pws_lane_step_in(pws_lane *lane)
             PyErr_Fetch(&type, &value, &traceback);
         }
     }
-    lane->waiters--;
+    count_waiter(lane, -1U);
     if (type != NULL) {
         PyErr_Restore(type, value, traceback);
         return -1;

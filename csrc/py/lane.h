@@ -15,6 +15,18 @@
 
 typedef struct pws_lane pws_lane;
 
+/* The lane that an object is attached to; NULL: its request has ended. */
+typedef _Atomic(pws_lane *) pws_lane_link;
+
+static inline pws_lane *
+pws_lane_linked(pws_lane_link *link)
+{
+    return atomic_load_explicit(link, memory_order_relaxed);
+}
+
+/* Attach an object to a lane, or detach it. */
+void pws_lane_link_to(PyObject *object, pws_lane_link *link, pws_lane *lane);
+
 /* What ties a worker to its master. */
 typedef struct {
     const pws_master *master;
@@ -77,7 +89,7 @@ typedef struct {
     const pws_tie *tie; /* NULL: there is no master */
     /* PWS_ADDRESS_CACHE of them, for lanes of one thread; NULL: each has its own. */
     pws_address_text *addresses;
-    struct pws_environ_memos *memos;
+    struct pws_environ_memos *memos; /* likewise; of more threads if there is the GIL */
     bool multithread, multiprocess, sendfile;
 } pws_lane_config;
 
@@ -99,15 +111,16 @@ struct pws_lane {
     PyObject *context; /* contextvars of the start; each request runs in a copy */
     /* Threads of the app, or its greenlets, may share a request: one at a time is
      * inside an object of it. */
-    _Atomic uintptr_t busy; /* who is inside; 0: nobody */
-    _Atomic bool ending;    /* the request ends: who waits for its client gives up */
-    unsigned waiters;       /* threads on their way in, or waiting for the client */
+    _Atomic uintptr_t busy;   /* who is inside; 0: nobody; 1: its end keeps them out */
+    _Atomic bool ending;      /* the request ends: who waits for its client gives up */
+    _Atomic unsigned waiters; /* threads on their way in, or waiting for the client */
     /* The request in hand. */
     pws_exchange *x; /* NULL between requests */
     bool called_off; /* it is ended by the server, which is no failure of the app's */
     PyObject *status,
         *headers; /* a str and a tuple, of start_response; NULL: not called */
-    pws_address_text *addresses; /* its own, or the config's */
+    pws_address_text *addresses;     /* its own, or the config's */
+    struct pws_environ_memos *memos; /* likewise */
     unsigned memo_count; /* environs that are kept with its objects (environ_memo.h) */
 };
 
@@ -133,11 +146,12 @@ int pws_lane_begin(pws_lane *lane, pws_exchange *x);
  * that the app has kept. */
 void pws_lane_end(pws_lane *lane);
 
-/* A thread, or a greenlet, goes into an object of the request, whose `lane` field is at
- * `place`; it lets others go on while somebody is inside. Returns the lane, or NULL
- * with an exception set: the request has ended (an instance of `ended`, with `text`),
+/* A thread, or a greenlet, goes into an object of the request, which has this link; it
+ * lets others go on while somebody is inside. Returns the lane, or NULL with an
+ * exception set: the request has ended (an instance of `ended`, with `text`),
  * or it is inside already. Leave before anything that runs Python code of the app. */
-pws_lane *pws_lane_enter(pws_lane *const *place, PyObject *ended, const char *text);
+pws_lane *pws_lane_enter(PyObject *object, pws_lane_link *link, PyObject *ended,
+                         const char *text);
 void pws_lane_leave(pws_lane *lane);
 
 /* Around a wait for the client: others may go in meanwhile. The second returns 0, or -1

@@ -157,9 +157,6 @@ clear(PyObject *self)
     for (int i = 0; i < PWS_FIELD_UNKNOWN; i++) {
         Py_CLEAR(module->field_keys[i]);
     }
-    for (int i = 0; i < PWS_KEY_CACHE; i++) {
-        Py_CLEAR(module->key_cache[i].key);
-    }
     for (int i = 0; i < 3; i++) {
         Py_CLEAR(module->plain_files[i]);
     }

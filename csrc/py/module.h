@@ -62,22 +62,9 @@ typedef enum {
         PWS_N_COUNT,
 } pws_name_id;
 
-/* Keys for field names that are not known by number: a small cache, bounded, so that a
- * client cannot make it grow. */
-#define PWS_KEY_CACHE 256
-#define PWS_KEY_MAX 48
-
-typedef struct {
-    PyObject *key; /* "HTTP_...", or the name alone */
-    uint8_t len;
-    bool whole;             /* the name alone */
-    char name[PWS_KEY_MAX]; /* CGI spelling, without "HTTP_" */
-} pws_cached_key;
-
 typedef struct {
     PyObject *names[PWS_N_COUNT];
     PyObject *field_keys[PWS_FIELD_UNKNOWN]; /* "HTTP_..." of known fields */
-    pws_cached_key key_cache[PWS_KEY_CACHE];
     PyObject *plain_files[3]; /* io.FileIO, io.BufferedReader, io.BufferedRandom */
     PyObject *socket_module;  /* socket */
     PyObject *plain_socket;   /* _socket.socket, which nobody patches */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "engine/io.h"
 #include "py/file_wrapper.h"
+#include "py/unlocked.h"
 
 /* Headers of a response that need no memory of their own. */
 #define SMALL_COUNT 32
@@ -98,8 +99,9 @@ pws_headers_read(PyObject *headers, pws_header *small, size_t small_room, size_t
     return array;
 }
 
-int
-pws_response_start(pws_lane *lane, uint64_t known_length)
+/* `status` and `fields` are what start_response was given. */
+static int
+start(pws_lane *lane, PyObject *status_text, PyObject *fields, uint64_t known_length)
 {
     pws_header small[SMALL_COUNT], *headers;
     pws_slice status;
@@ -107,27 +109,43 @@ pws_response_start(pws_lane *lane, uint64_t known_length)
     size_t count;
     int rc;
 
-    if (lane->status == NULL) {
-        PyErr_SetString(PyExc_AssertionError,
-                        "the app has not called start_response before its first byte");
+    if (read_text(status_text, "the response's status", &status) < 0) {
         return -1;
     }
-    if (read_text(lane->status, "the response's status", &status) < 0) {
-        return -1;
-    }
-    headers = pws_headers_read(lane->headers, small, SMALL_COUNT, &count);
+    headers = pws_headers_read(fields, small, SMALL_COUNT, &count);
     if (headers == NULL) {
         return -1;
     }
     rc = pws_exchange_start(lane->x, status, headers, count, known_length, &why);
     if (rc < 0 && why != NULL) {
-        PyErr_Format(PyExc_ValueError, "%s in the response %R %R", why, lane->status,
-                     lane->headers);
+        PyErr_Format(PyExc_ValueError, "%s in the response %R %R", why, status_text,
+                     fields);
     }
     if (headers != small) {
         PyMem_Free(headers);
     }
     return rc < 0 && why != NULL ? -1 : 0;
+}
+
+int
+pws_response_start(pws_lane *lane, uint64_t known_length)
+{
+    PyObject *status, *headers;
+    int rc;
+
+    Py_BEGIN_CRITICAL_SECTION(lane->start_response);
+    status = Py_XNewRef(lane->status);
+    headers = Py_XNewRef(lane->headers);
+    Py_END_CRITICAL_SECTION();
+    if (status == NULL) {
+        PyErr_SetString(PyExc_AssertionError,
+                        "the app has not called start_response before its first byte");
+        return -1;
+    }
+    rc = start(lane, status, headers, known_length);
+    Py_DECREF(status);
+    Py_DECREF(headers);
+    return rc;
 }
 
 /* Send what the client takes, without the GIL when it is much. */
@@ -219,7 +237,10 @@ check_bytes(PyObject *item)
 static int
 enter(pws_lane *lane)
 {
-    return pws_lane_enter(&lane, PyExc_RuntimeError, "the request has ended") != NULL
+    pws_lane_link link = lane;
+
+    return pws_lane_enter(lane->start_response, &link, PyExc_RuntimeError,
+                          "the request has ended") != NULL
                ? 0
                : -1;
 }
@@ -257,7 +278,7 @@ write_and_flush(pws_lane *lane, PyObject *bytes)
 
 /* `wait`: what is whole now may be sent later, since nobody but us goes on. */
 static int
-write_item(pws_lane *const *place, PyObject *bytes, bool wait)
+write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool wait)
 {
     pws_lane *lane;
     int rc;
@@ -268,7 +289,7 @@ write_item(pws_lane *const *place, PyObject *bytes, bool wait)
     if (PyBytes_GET_SIZE(bytes) == 0) {
         return 0;
     }
-    lane = pws_lane_enter(place, PyExc_RuntimeError,
+    lane = pws_lane_enter(object, link, PyExc_RuntimeError,
                           "write() called after its request has ended");
     if (lane == NULL) {
         return -1;
@@ -283,9 +304,9 @@ write_item(pws_lane *const *place, PyObject *bytes, bool wait)
 }
 
 int
-pws_response_write_bytes(pws_lane *const *place, PyObject *bytes)
+pws_response_write_bytes(PyObject *object, pws_lane_link *link, PyObject *bytes)
 {
-    return write_item(place, bytes, false);
+    return write_item(object, link, bytes, false);
 }
 
 /* A list or tuple: all is there, so its length is known, and it goes out in one piece.
@@ -297,23 +318,23 @@ send_sequence(pws_lane *lane, PyObject *sequence)
     uint64_t total = 0;
 
     for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(sequence, i);
+        PyObject *item = pws_item_of(sequence, i);
+        int rc = item != NULL ? check_bytes(item) : -1;
 
-        if (check_bytes(item) < 0) {
+        total += rc == 0 ? (uint64_t)PyBytes_GET_SIZE(item) : 0;
+        Py_XDECREF(item);
+        if (rc < 0) {
             return -1;
         }
-        total += (uint64_t)PyBytes_GET_SIZE(item);
     }
     if (lane->x->answer == PWS_ANSWER_NONE && pws_response_start(lane, total) < 0) {
         return -1;
     }
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence); i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(sequence, i);
-        int rc;
+        PyObject *item = pws_item_of(sequence, i); /* a wait may change the list */
+        int rc = item == NULL || check_bytes(item) < 0 ? -1 : add_bytes(lane, item);
 
-        Py_INCREF(item); /* a wait may run code that changes the list */
-        rc = check_bytes(item) < 0 ? -1 : add_bytes(lane, item);
-        Py_DECREF(item);
+        Py_XDECREF(item);
         if (rc < 0) {
             return -1;
         }
@@ -325,6 +346,7 @@ static int
 send_iterable(pws_lane *lane, PyObject *iterable)
 {
     PyObject *iterator = PyObject_GetIter(iterable), *item;
+    pws_lane_link link = lane; /* the request does not end before us */
     int rc = 0;
 
     if (iterator == NULL) {
@@ -332,7 +354,7 @@ send_iterable(pws_lane *lane, PyObject *iterable)
     }
     while (rc == 0 && (item = PyIter_Next(iterator)) != NULL) {
         pws_hold_reclaim(&lane->engine->hold);
-        rc = write_item(&lane, item, true);
+        rc = write_item(lane->start_response, &link, item, true);
         Py_DECREF(item);
         if (lane->x->gone || pws_exchange_is_taken(lane->x)) {
             break; /* nobody reads the rest */

@@ -10,10 +10,9 @@
 int pws_response_start(pws_lane *lane, uint64_t known_length);
 
 /* Write body bytes of an app and send them; waits for the client when much is waiting.
- * Starts the response if need be. `place` is where the caller's lane is written: NULL
- * once the request has ended (see pws_lane_enter). Returns 0 or -1 with an exception.
- */
-int pws_response_write_bytes(pws_lane *const *place, PyObject *bytes);
+ * Starts the response if need be. `object` is the caller's, with its link (see
+ * pws_lane_enter). Returns 0 or -1 with an exception. */
+int pws_response_write_bytes(PyObject *object, pws_lane_link *link, PyObject *bytes);
 
 /* Send what the client takes now; what is left may outlive files that are open now.
  * Returns 0 or -1 with an exception. */

@@ -70,7 +70,7 @@ pws_text_of_field(pws_lane *lane, pws_field_id id, pws_slice value)
     if (id == PWS_FIELD_UNKNOWN || !is_common(id) || value.len > KEPT_MAX) {
         return pws_text_new(lane->module, value);
     }
-    place = &lane->config->memos->values[id];
+    place = &lane->memos->values[id];
     last = *place;
     if (last != NULL && pws_text_is(last, value)) {
         Py_INCREF(last);

@@ -6,6 +6,7 @@
 #include "py/call.h"
 #include "py/handover.h"
 #include "py/turn.h"
+#include "py/unlocked.h"
 #include "py/warden.h"
 
 /* What one thread has. */
@@ -62,14 +63,16 @@ count(const pws_threads *all)
     }
 }
 
-/* What was raised for this request is not for the next one. */
+/* What was raised for this request, which is over, is not for the next one. */
 static void
 forget_interrupt(worker *w)
 {
+    Py_BEGIN_CRITICAL_SECTION(w->thread);
     if (w->interrupted) {
         w->interrupted = false;
         (void)PyThreadState_SetAsyncExc(w->ident, NULL);
     }
+    Py_END_CRITICAL_SECTION();
 }
 
 static void
@@ -86,8 +89,8 @@ run(worker *w, pws_exchange *x)
     if (hand != NULL) {
         pws_hand_end(hand);
     }
-    forget_interrupt(w);
     pws_crew_done(w->seat, x);
+    forget_interrupt(w);
     count(w->all);
     pws_handover_give(&w->all->handover, w->seat->began_ns + w->seat->took_ns);
 }
@@ -310,6 +313,9 @@ pws_threads_new(const pws_lane_config *config, unsigned n)
     }
     all->config = *config;
     all->config.multithread = true;
+#ifdef Py_GIL_DISABLED
+    all->config.memos = NULL; /* one for each lane */
+#endif
     all->count = n;
     all->workers = PyMem_Calloc(n, sizeof(*all->workers));
     if (all->workers == NULL || pws_crew_init(&all->crew, config->engine, n) < 0) {
@@ -432,12 +438,14 @@ pws_threads_interrupt(pws_threads *all, PyObject *exception)
     for (unsigned i = 0; i < all->started; i++) {
         worker *w = &all->workers[i];
 
+        Py_BEGIN_CRITICAL_SECTION(w->thread);
         if (is_wanted(w, any)) {
             w->interrupted = true;
             if (PyThreadState_SetAsyncExc(w->ident, exception) > 0) {
                 n++;
             }
         }
+        Py_END_CRITICAL_SECTION();
     }
     return n;
 }
