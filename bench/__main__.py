@@ -17,7 +17,7 @@ from bench.process import Machine, raise_file_limit
 
 Section = Callable[[report.Report, list[workloads.Workload]], None]
 
-COUNTED = ("hello", "browser", "browser-new", "close")
+COUNTED = ("hello", "browser", "browser-new", "close", "pipelined")
 TRACED = ("hello", "close")
 
 METHOD = (
@@ -77,6 +77,7 @@ def _sections(options: argparse.Namespace) -> list[tuple[Section, Sequence[str]]
         (options.instructions, report.instructions_needed, COUNTED),
         (options.syscalls, report.system_calls, TRACED),
         (options.memory, report.memory_of_idle, ("hello",)),
+        (options.latency, report.latency_at_half_load, ("hello",)),
     ]
     asked = [(section, names) for on, section, names in sections if on]
     return asked or [(report.cpu, everything)]
@@ -86,7 +87,7 @@ def _tools(options: argparse.Namespace) -> list[str]:
     tools = ["valgrind"] if options.instructions else []
     tools += ["strace"] if options.syscalls else []
     others = options.instructions or options.syscalls or options.memory
-    return tools + ["wrk"] * (options.cpu or not others)
+    return tools + ["wrk"] * (options.cpu or options.latency or not others)
 
 
 def _list() -> None:
@@ -111,6 +112,7 @@ def _options() -> argparse.Namespace:
     add("--instructions", action="store_true", help="user instructions a request")
     add("--syscalls", action="store_true", help="system calls a request")
     add("--memory", action="store_true", help="memory an idle connection")
+    add("--latency", action="store_true", help="p50 and p99 at half load")
     add("--markdown", action="store_true", help="print markdown tables")
     add("--json", metavar="FILE", help="write all that was measured")
     add("--write", action="store_true", help="put it all into docs/performance.md")

@@ -25,7 +25,7 @@ def a_request(peer: Peer, workload: Workload, machine: Machine) -> float:
     with running(peer, workload, machine) as server:
         check(server.address, workload)  # and all modules are compiled from here on
     few, many = (_run(peer, workload, machine, n) for n in (FEW, MANY))
-    return (many - few) / (MANY - FEW)
+    return (many - few) / (MANY - FEW) / workload.pipeline
 
 
 def an_app_call(workload: Workload, machine: Machine, *, fresh: bool) -> float:

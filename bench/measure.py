@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from bench import load, packets
 from bench.client import BadAnswer, Client, check
@@ -23,6 +24,7 @@ WARM_UP_SECONDS = 1
 ATTEMPTS = 3  # at a quiet run, each round
 MOST_STEAL = 0.01
 MOST_FOREIGN = 0.03
+T = TypeVar("T")
 Drive = Callable[[Server, Machine, float], load.Counts]  # loads it for so many seconds
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -104,6 +106,12 @@ class _Ticks:
         return cls(busy * _TICK_NS, steal * _TICK_NS)
 
 
+def rotated(peers: Sequence[T], number: int) -> list[T]:
+    """The order in the round of this number: each begins in turn."""
+    turn = number % len(peers) if peers else 0
+    return [*peers[turn:], *peers[:turn]]
+
+
 def workload_rows(
     workload: Workload,
     peers: Sequence[Peer],
@@ -120,8 +128,7 @@ def workload_rows(
     samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
     trouble: dict[str, str] = {}
     for number in range(rounds):
-        turn = number % len(peers)
-        for peer in [*peers[turn:], *peers[:turn]]:
+        for peer in rotated(peers, number):
             if peer.name in trouble:
                 continue
             try:

@@ -3,9 +3,10 @@
  *
  *     paced -p PORT -r RATE -s SECONDS -c CONNECTIONS -n EVERY
  *
- * RATE requests a second over CONNECTIONS that are kept alive; each EVERY-th asks for
- * /slow, the others for /. A latency counts from when the request was due, so one that
- * finds no free connection has waited too. Prints one line, microseconds of the fast:
+ * RATE requests a second over CONNECTIONS that are kept alive; each EVERY-th (0: none)
+ * asks for /slow, the others for /. A latency counts from when the request was due, so
+ * one that finds no free connection has waited too. Prints one line, microseconds of
+ * the fast:
  *
  *     counted FAST SLOW P50 P99 P99.9
  *
@@ -78,7 +79,7 @@ now_ns(void)
 static int
 is_slow(long number)
 {
-    return number % config.every == config.every - 1;
+    return config.every > 0 && number % config.every == config.every - 1;
 }
 
 static void
@@ -297,7 +298,7 @@ read_options(int argc, char **argv)
         }
     }
     if (config.port < 1 || config.rate < 1 || config.seconds < 1 ||
-        config.connections < 1 || config.every < 2) {
+        config.connections < 1 || config.every < 0 || config.every == 1) {
         fprintf(stderr, "paced -p PORT -r RATE -s SECONDS -c CONNECTIONS -n EVERY\n");
         exit(2);
     }

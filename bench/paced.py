@@ -12,12 +12,14 @@ from bench.process import Machine, Server
 EVERY = 20  # asks for what is slow
 
 
-def run(server: Server, machine: Machine, seconds: float, *, rate: int) -> Counts:
+def run(
+    server: Server, machine: Machine, seconds: float, *, rate: int, every: int = EVERY
+) -> Counts:
     """Ask this server so often a second; the latencies are those of the fast answers."""
     whole = max(1, round(seconds))
     command = ["taskset", "-c", str(machine.load_cpu)]
     command += [str(built("paced", machine.scratch)), "-p", str(server.port)]
-    command += ["-r", str(rate), "-s", str(whole), "-n", str(EVERY)]
+    command += ["-r", str(rate), "-s", str(whole), "-n", str(every)]
     command += ["-c", str(server.workload.connections)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:

@@ -120,3 +120,5 @@ def _others(measured: Measured) -> Iterator[str]:
         yield _table(table.system_calls(workload, calls))
     if found := measured.others.get("memory_bytes"):
         yield _table(table.memory(found))
+    if found := measured.others.get("half_load"):
+        yield _table(table.half_load(found))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import instructions, memory, syscalls, table
+from bench import half, instructions, memory, syscalls, table
 from bench.client import BadAnswer
 from bench.measure import Row, floor_of, workload_rows
 from bench.peers import CHECKOUT, FLOOR, FLOOR_AGAIN, OURS, Peer
@@ -140,6 +140,23 @@ def memory_of_idle(report: Report, workloads: list[Workload]) -> None:
     }
     report.draw(table.memory(found))
     report.data["memory_bytes"] = found
+
+
+def latency_at_half_load(report: Report, workloads: list[Workload]) -> None:
+    """p50 and p99 when each server is asked half as often as it could answer."""
+    kept: dict[str, Any] = {}
+    for name, found in half.measured(
+        report.exact_peers,
+        workloads[0],
+        report.machine,
+        rounds=report.options.rounds,
+        seconds=report.options.seconds,
+    ):
+        if isinstance(found, str):
+            print(f"{name}: at half load: invalid: {found}", flush=True)
+        kept[name] = None if isinstance(found, str) else asdict(found)
+    report.draw(table.half_load(kept))
+    report.data["half_load"] = kept
 
 
 def _figure(

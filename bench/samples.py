@@ -33,7 +33,9 @@ class Measured:
     headings: tuple[tuple[str, ...], ...]
     rows: Mapping[tuple[str, str], Row]  # by workload and server
     app_us: Mapping[str, float]
-    others: Mapping[str, Any]  # instructions, syscalls, memory_bytes: if measured
+    others: Mapping[
+        str, Any
+    ]  # instructions, syscalls, memory_bytes, half_load: if measured
 
     @property
     def workloads(self) -> list[Workload]:
@@ -75,8 +77,9 @@ def read(runs: Sequence[Mapping[str, Any]]) -> Measured:
         rows = {key: row for key, row in rows.items() if key[0] not in names}
         rows |= {(row.workload, row.peer): row for row in new}
         app_us |= run.get("app_us", {})
-        kinds = ("instructions", "syscalls", "memory_bytes")
+        kinds = ("instructions", "syscalls", "memory_bytes", "half_load")
         others |= {kind: run[kind] for kind in kinds if kind in run}
+        names += [kind for kind in kinds if kind in run]
         more = [f"Rows:    {', '.join(names)}"] if len(runs) > 1 and names else []
         headings.append((*run["heading"], *more))
     return Measured(tuple(headings), rows, app_us, others)

@@ -137,6 +137,15 @@ def memory(found: Mapping[str, float | None]) -> list[list[str]]:
     return cells
 
 
+def half_load(found: Mapping[str, Mapping[str, float] | None]) -> list[list[str]]:
+    """How soon each server answers at half of its own full load."""
+    cells = [["at half load", "requests/s", "p50 us", "p99 us"]]
+    for name, figures in found.items():
+        wanted = ("rate", "p50_us", "p99_us")
+        cells.append([name, *(whole(figures[w] if figures else None) for w in wanted)])
+    return cells
+
+
 def whole(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
 

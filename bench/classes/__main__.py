@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import machine as about
 from bench import measure
-from bench.classes import rounds, table
+from bench.classes import kept, rounds, table
 from bench.classes.columns import Column, columns
 from bench.classes.rows import QUICK, Row, Sizes, rows
 from bench.peers import CHECKOUT
@@ -27,24 +27,35 @@ PAGE = CHECKOUT / "docs" / "workers.md"
 
 def main() -> None:
     options = _options()
-    about.can_measure(["cc", "taskset", "wrk"])
-    raise_file_limit()
-    os.sched_setaffinity(0, {options.load_cpu})
     wanted = _chosen_columns(options)
     sizes = QUICK if options.quick else Sizes()
     chosen = _chosen_rows(options, sizes)
+    if options.read:
+        heading, found = kept.read(options.read)
+        chosen = [row for row in chosen if row.name in found]
+        results = [found[row.name] for row in chosen]
+    else:
+        heading, results = _measured(options, wanted, chosen, sizes)
+    text = table.page(heading, chosen, wanted, results)
+    print(text)
+    if options.json:
+        told = {"heading": heading, "rows": [asdict(result) for result in results]}
+        Path(options.json).write_text(json.dumps(told, indent=1) + "\n")
+    if options.write:
+        PAGE.write_text(table.replaced(PAGE.read_text(), text))
+
+
+def _measured(
+    options: argparse.Namespace, wanted: list[Column], chosen: list[Row], sizes: Sizes
+) -> tuple[list[str], list[rounds.Result]]:
+    about.can_measure(["cc", "taskset", "wrk"])
+    raise_file_limit()
+    os.sched_setaffinity(0, {options.load_cpu})
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         machine = Machine(Path(scratch), options.server_cpu, options.load_cpu)
         plan = rounds.Plan(machine, options.rounds, options.seconds, options.attempts)
         results = [rounds.measured(row, wanted, plan) for row in chosen]
-        heading = _heading(wanted, plan, sizes)
-    text = table.page(heading, chosen, wanted, results)
-    print(text)
-    if options.json:
-        kept = {"heading": heading, "rows": [asdict(result) for result in results]}
-        Path(options.json).write_text(json.dumps(kept, indent=1) + "\n")
-    if options.write:
-        PAGE.write_text(table.replaced(PAGE.read_text(), text))
+        return _heading(wanted, plan, sizes), results
 
 
 def _chosen_columns(options: argparse.Namespace) -> list[Column]:
@@ -97,6 +108,8 @@ def _options() -> argparse.Namespace:
     add("--gunicorn-25", type=Path, metavar="FOLDER",
         help="the last with eventlet: pip install --target FOLDER 'gunicorn<26'")  # fmt: skip
     add("--json", metavar="FILE", help="write all that was measured")
+    add("--from", nargs="+", default=[], type=Path, metavar="FILE", dest="read",
+        help="what --json has written, in place of measuring")  # fmt: skip
     add("--write", action="store_true", help="put the table into docs/workers.md")
     add("--server-cpu", type=int, default=0, help="(%(default)s)")
     add("--load-cpu", type=int, default=1, help="(%(default)s)")

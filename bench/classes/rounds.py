@@ -10,6 +10,7 @@ from statistics import median
 from bench.classes.columns import Column
 from bench.classes.rows import Figure, Row, Run, Turn
 from bench.client import BadAnswer
+from bench.measure import rotated
 from bench.peers import Peer
 from bench.process import Machine, ServerError
 from bench.stats import Estimate, estimate
@@ -74,8 +75,7 @@ def measured(row: Row, columns: Sequence[Column], plan: Plan) -> Result:
     result = Result(row.name, {peer.name: [] for _, peer in contenders})
     _say(f"{row.name}: {row.says}")
     for number in range(min(plan.rounds, row.most_rounds)):
-        at = number % len(contenders) if contenders else 0
-        for column, peer in [*contenders[at:], *contenders[:at]]:
+        for column, peer in rotated(contenders, number):
             if peer.name not in result.trouble:
                 _one_turn(row, result, column, peer, plan, number)
     return result

@@ -1,11 +1,6 @@
 """The benchmark: its rows can be asked of the servers that they name, and are measured."""
 
-import json
-import os
-import shutil
 import struct
-import subprocess
-import sys
 
 import pytest
 
@@ -13,9 +8,8 @@ from bench import workloads
 from bench.client import BadAnswer
 from bench.measure import _see_log
 from bench.peers import ALL, FLOOR, OURS
-from tests.process import ROOT
+from tests.bench_command import needs_tools, told
 
-TOOLS = ("cc", "taskset", "wrk")
 PEERS = {peer.name: peer for peer in ALL}
 
 
@@ -69,28 +63,25 @@ def test_who_writes_no_access_log_is_invalid(tmp_path):
         _see_log(log)
 
 
-@pytest.mark.skipif(
-    (os.cpu_count() or 1) < 2 or not all(map(shutil.which, TOOLS)),
-    reason="the benchmark needs two CPUs, cc, taskset and wrk",
-)
+@needs_tools
 def test_the_command_measures(tmp_path):
     """A row that wrk loads, and one that packets.c does."""
-    told = tmp_path / "told.json"
     rows = ["hello-log", "uwsgi"]
-    words = "--rounds 1 --seconds 1 --attempts 1"
-    words += f" --peers {OURS} --json {told} --only {' '.join(rows)}"
 
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *words.split()],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    kept, _ = told(tmp_path, "bench", f"--peers {OURS} --only {' '.join(rows)}")
 
-    assert done.returncode == 0, done.stderr
-    measured = json.loads(told.read_text())["cpu"]
+    measured = kept["cpu"]
     assert [(row["workload"], row["peer"]) for row in measured] == [
         (row, peer) for row in rows for peer in (FLOOR, OURS)
     ]
     assert [row["trouble"] for row in measured] == [""] * len(measured)
     assert all(sample["cpu_us"] > 0 for row in measured for sample in row["samples"])
+
+
+@needs_tools
+def test_the_command_measures_at_half_load(tmp_path):
+    kept, _ = told(tmp_path, "bench", f"--peers {OURS} --latency")
+
+    found = kept["half_load"]
+    assert list(found) == [FLOOR, OURS]
+    assert all(0 < one["p50_us"] <= one["p99_us"] for one in found.values())

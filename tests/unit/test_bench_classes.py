@@ -1,23 +1,18 @@
 """The benchmark of the worker classes: what its table says, and that it still runs."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
+from dataclasses import asdict
 
 import pytest
 
 from bench.classes import __main__ as command
-from bench.classes import table
+from bench.classes import kept, table
 from bench.classes.columns import Column, columns
 from bench.classes.rounds import Plan, Result, measured
 from bench.classes.rows import CPU, ONE_CALL, QUICK, RATE, Row, Run, Sizes, rows
 from bench.client import BadAnswer
 from bench.peers import Peer
-from tests.process import ROOT
-
-TOOLS = ("cc", "taskset", "wrk")
+from tests.bench_command import needs_tools, told
 
 
 def peer(name, probe=""):
@@ -126,6 +121,18 @@ def test_the_page_has_a_place_for_the_table():
     assert table.replaced(made, "made") == made
 
 
+def test_of_two_runs_the_later_gives_a_row(tmp_path):
+    files = [tmp_path / name for name in ("old.json", "new.json")]
+    for path, cost in zip(files, (4.0, 2.0), strict=True):
+        row = asdict(result([cost], [4.0]))
+        path.write_text(json.dumps({"heading": [f"of {cost}"], "rows": [row]}))
+
+    heading, found = kept.read(files)
+
+    assert heading == ["of 4.0", "Rows:    hello", "of 2.0", "Rows:    hello"]
+    assert found == {"hello": result([2.0], [4.0])}
+
+
 def test_quick_has_the_same_classes_and_rows():
     kinds = ["gthread", "gevent", "eventlet", "tornado", "asyncio"]
 
@@ -133,29 +140,18 @@ def test_quick_has_the_same_classes_and_rows():
     assert [row.name for row in rows(QUICK)] == [row.name for row in rows(Sizes())]
 
 
-@pytest.mark.skipif(
-    (os.cpu_count() or 1) < 2 or not all(map(shutil.which, TOOLS)),
-    reason="the benchmark needs two CPUs, cc, taskset and wrk",
-)
+@needs_tools
 def test_the_command_measures(tmp_path):
     """One row of each way to load: paced.c, the listeners, and what is held."""
-    told = tmp_path / "told.json"
-    words = "--alone --quick --rounds 1 --seconds 1 --attempts 1 --classes gthread"
-    words += f" --only mix events idle --json {told}"
+    words = "--alone --quick --classes gthread --only mix events idle"
 
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.classes", *words.split()],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    found, printed = told(tmp_path, "bench.classes", words)
 
-    assert done.returncode == 0, done.stderr
-    mix, events, idle = json.loads(told.read_text())["rows"]
+    mix, events, idle = found["rows"]
     for row, figure in ((mix, "p999_us"), (events, "cpu_us"), (idle, "bytes")):
         if row["trouble"]:  # On a machine that is too busy for ten events a second.
             assert "clients got less than" in row["trouble"]["pywsgiserve gthread"]
         else:
             (run,) = row["runs"]["pywsgiserve gthread"]
             assert figure in run["figures"]
-    assert "| 1 in 20 takes 200 ms; of the others: p99.9, ms " in done.stdout
+    assert "| 1 in 20 takes 200 ms; of the others: p99.9, ms " in printed

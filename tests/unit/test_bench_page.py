@@ -10,6 +10,7 @@ import pytest
 
 from bench import (
     chart,
+    half,
     instructions,
     memory,
     page,
@@ -151,6 +152,11 @@ def test_a_target_may_be_another_row_of_ours():
     ]
 
 
+LATENCIES = [
+    half.Latency(r, p, q) for r, p, q in ((1, 50, 90), (3, 70, 80), (2, 60, 70))
+]
+
+
 def counted(monkeypatch, tmp_path):
     """What the sections of a run keep, of figures that nobody has measured."""
     figures = {OURS: 6000.0, FLOOR: 200.0}
@@ -159,8 +165,10 @@ def counted(monkeypatch, tmp_path):
     monkeypatch.setattr(instructions, "a_request", lambda peer, *_: figures[peer.name])
     monkeypatch.setattr(syscalls, "a_request", lambda *_: calls)
     monkeypatch.setattr(memory, "a_connection", lambda *_: 256.0)
+    runs = {peer: iter(LATENCIES) for peer in figures}
+    monkeypatch.setattr(half, "_once", lambda peer, *_: next(runs[peer.name]))
     kept = tmp_path / "kept.json"
-    options = argparse.Namespace(markdown=False, json=str(kept))
+    options = argparse.Namespace(markdown=False, json=str(kept), rounds=3, seconds=1)
     peers = [peer for peer in ALL if peer.name in (FLOOR, OURS, "bjoern", FLOOR_AGAIN)]
     made = report.Report(options, None, peers, {"heading": ["Machine: none"]})
     hello = [workloads.named("hello-gevent")]  # Which bjoern does not have.
@@ -168,6 +176,7 @@ def counted(monkeypatch, tmp_path):
         report.instructions_needed,
         report.system_calls,
         report.memory_of_idle,
+        report.latency_at_half_load,
     ):
         section(made, hello)
     made.keep()
@@ -178,6 +187,7 @@ def test_what_is_counted_has_tables_too(monkeypatch, tmp_path):
     text = page.made(read(counted(monkeypatch, tmp_path)))
 
     told = [["5,000"], ["1.00", "0.00", "recvfrom 1"], ["0.25"]]
+    told.append(["2", "60", "80"])
     assert all_cells(text, OURS) == told
     assert all_cells(text, "bjoern") == [["-"], ["-"]]
     assert page.PICTURE not in text

@@ -18,7 +18,7 @@ TARGET = re.compile(rb"(GET|POST) /([^/ ]+)/(\d+)/(\S*) HTTP/1\.1\r\n")
 LENGTH = re.compile(rb"Content-Length: (\d+)")
 ONCE = Style("once", requests=1)
 TWICE = Style("twice", requests=2)
-IDLE_TWICE = Style("twice, with a pause", requests=2, think_s=0.05)
+IDLE_TWICE = Style("twice, with a pause", requests=2, think_s=1.0)
 A_BATCH = Style("a batch", requests=8, batch=8)
 
 
