@@ -12,6 +12,11 @@
 /* Below what anybody notices, and long enough for several quick requests. */
 #define WAIT_NS (1000 * 1000)
 
+/* Pieces of a response that come faster than that are gathered, up to so many bytes:
+ * more of them save little. */
+#define SOON_NS (100 * 1000)
+#define GATHER_MAX (16u * 1024)
+
 /* The mean before the first request: not quick. */
 #define FIRST_MEAN_NS (10 * 1000 * 1000)
 
@@ -134,6 +139,28 @@ pws_hold_send_late(pws_engine *e)
 {
     if (e->hold.first != NULL && pws_clock_ns() - e->hold.since_ns >= e->hold.wait_ns) {
         pws_hold_send(e);
+    }
+}
+
+bool
+pws_hold_gather(pws_hold *hold, const pws_exchange *x, bool first)
+{
+    int64_t now_ns, before_ns = hold->piece_ns;
+
+    if (hold->relief == NULL || hold->crowded) {
+        return false;
+    }
+    now_ns = hold->piece_ns = pws_clock_ns();
+    return !first && now_ns - before_ns < SOON_NS &&
+           now_ns - hold->sent_ns < hold->wait_ns && x->out.first == NULL &&
+           x->out.pending < GATHER_MAX;
+}
+
+void
+pws_hold_note_piece_sent(pws_hold *hold)
+{
+    if (hold->relief != NULL && !hold->crowded) {
+        hold->piece_ns = hold->sent_ns = pws_clock_ns();
     }
 }
 

@@ -10,8 +10,11 @@
  * process die in the next app call. Should that call be slow all of a sudden, the
  * relief (relief.h) sends what is held; without one, nothing is held at all. The same
  * goes for a response that is whole while the app still closes it: it is lent
- * meanwhile (or, where several executors run apps, sent before that). Held connections
- * belong to the engine, and all calls want its lease, but those around the lending. */
+ * meanwhile (or, where several executors run apps, sent before that). And for pieces of
+ * a response that an app yields in quick succession: they go out several at a time, as
+ * PEP 3333 has it ("Buffering and Streaming": another thread continues to transmit
+ * while the app produces the next one). Held connections belong to the engine, and all
+ * calls want its lease, but those around the lending. */
 #ifndef PWS_ENGINE_HOLD_H
 #define PWS_ENGINE_HOLD_H
 
@@ -32,6 +35,8 @@ typedef struct {
     int64_t mean_ns;  /* what requests have taken, the last ones counting most */
     int64_t turn_ns;  /* when the last request ended, or the batch began */
     int64_t since_ns; /* since when the first response is held */
+    int64_t piece_ns; /* since when an app may make the next piece of its response */
+    int64_t sent_ns;  /* when the last piece was sent at once */
     _Atomic uint32_t count;
     pws_conn *first, *last;
     bool crowded; /* several executors: nothing is lent, and they measure themselves */
@@ -67,9 +72,15 @@ pws_hold_any(pws_hold *hold)
     return atomic_load(&hold->count) > 0 || atomic_load(&hold->lent) != NULL;
 }
 
-/* The response of `x` may wait (pws_exchange_may_wait), and its executor runs code of
- * the app before it gives `x` back. The relief may send it until pws_hold_reclaim,
- * which waits for the end of a send. */
+/* A piece of the response of `x` was written, and its app goes on: whether the piece
+ * may wait for the next one. Never the `first`, nor one that the app has taken long
+ * for. One that may not is sent, which is to be noted. */
+bool pws_hold_gather(pws_hold *hold, const pws_exchange *x, bool first);
+void pws_hold_note_piece_sent(pws_hold *hold);
+
+/* What is written of the response of `x` may wait (pws_exchange_may_wait, or
+ * pws_hold_gather), and its executor runs code of the app before it gives `x` back. The
+ * relief may send it until pws_hold_reclaim, which waits for the end of a send. */
 void pws_hold_lend(pws_hold *hold, pws_exchange *x);
 void pws_hold_reclaim(pws_hold *hold);
 

@@ -261,24 +261,34 @@ pws_response_flush(pws_lane *lane)
 
 /* Write and send, from inside. */
 static int
-write_and_flush(pws_lane *lane, PyObject *bytes)
+write_and_flush(pws_lane *lane, PyObject *bytes, bool *waits)
 {
-    if (lane->x->answer == PWS_ANSWER_NONE &&
-        pws_response_start(lane, PWS_LENGTH_UNKNOWN) < 0) {
+    pws_exchange *x = lane->x;
+    pws_hold *hold = &lane->engine->hold;
+    const bool first = x->answer == PWS_ANSWER_NONE;
+
+    if (first && pws_response_start(lane, PWS_LENGTH_UNKNOWN) < 0) {
         return -1;
     }
     if (add_bytes(lane, bytes) < 0) {
         return -1;
     }
-    if (!pws_exchange_may_wait(lane->x)) {
+    if (waits == NULL) {
         flush(lane);
+        return 0;
+    }
+    *waits = pws_exchange_may_wait(x) || pws_hold_gather(hold, x, first);
+    if (!*waits) {
+        flush(lane);
+        pws_hold_note_piece_sent(hold);
     }
     return 0;
 }
 
-/* `wait`: what is whole now may be sent later, since nobody but us goes on. */
+/* `waits`: whether what is not sent yet may be sent later, since nobody but us goes on;
+ * NULL: it may not. */
 static int
-write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool wait)
+write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool *waits)
 {
     pws_lane *lane;
     int rc;
@@ -294,11 +304,11 @@ write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool wait)
     if (lane == NULL) {
         return -1;
     }
-    if (!wait) {
+    if (waits == NULL) {
         pws_hold_reclaim(&lane->engine->hold);
         lane->x->patient = false;
     }
-    rc = write_and_flush(lane, bytes);
+    rc = write_and_flush(lane, bytes, waits);
     pws_lane_leave(lane);
     return rc;
 }
@@ -306,7 +316,7 @@ write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool wait)
 int
 pws_response_write_bytes(PyObject *object, pws_lane_link *link, PyObject *bytes)
 {
-    return write_item(object, link, bytes, false);
+    return write_item(object, link, bytes, NULL);
 }
 
 /* A list or tuple: all is there, so its length is known, and it goes out in one piece.
@@ -347,6 +357,7 @@ send_iterable(pws_lane *lane, PyObject *iterable)
 {
     PyObject *iterator = PyObject_GetIter(iterable), *item;
     pws_lane_link link = lane; /* the request does not end before us */
+    bool waits = false;
     int rc = 0;
 
     if (iterator == NULL) {
@@ -354,18 +365,21 @@ send_iterable(pws_lane *lane, PyObject *iterable)
     }
     while (rc == 0 && (item = PyIter_Next(iterator)) != NULL) {
         pws_hold_reclaim(&lane->engine->hold);
-        rc = write_item(lane->start_response, &link, item, true);
+        rc = write_item(lane->start_response, &link, item, &waits);
         Py_DECREF(item);
         if (lane->x->gone || pws_exchange_is_taken(lane->x)) {
             break; /* nobody reads the rest */
         }
-        if (rc == 0 && pws_exchange_may_wait(lane->x)) {
+        if (rc == 0 && waits) {
             pws_hold_lend(&lane->engine->hold, lane->x);
         }
     }
     pws_hold_reclaim(&lane->engine->hold);
     Py_DECREF(iterator);
     if (rc < 0 || PyErr_Occurred()) {
+        if (lane->x->answer == PWS_ANSWER_STARTED) {
+            (void)pws_exchange_flush(lane->x); /* what the app gave before that */
+        }
         return -1;
     }
     if (lane->x->answer == PWS_ANSWER_NONE) {

@@ -146,6 +146,86 @@ TEST(what_is_taken_back_in_time_is_sent_by_its_owner)
     finish();
 }
 
+TEST(pieces_that_come_quickly_are_gathered)
+{
+    pws_hold *hold = &r.engine.hold;
+    pws_exchange *x;
+
+    start();
+    pws_lease_drop(&r.engine.lease);
+    peer_send(&first, request("GET", "/a", ""));
+    x = rig_request(&r);
+    rig_begin(x, "200 OK", 32 * 1024);
+    hold->wait_ns = INT64_MAX;
+    hold->piece_ns = INT64_MAX / 2; /* after now: it was made in no time */
+    CHECK(!pws_hold_gather(hold, x, true));
+    hold->piece_ns = INT64_MAX / 2;
+    CHECK(pws_hold_gather(hold, x, false));
+    hold->piece_ns = 0;
+    CHECK(!pws_hold_gather(hold, x, false));
+    hold->piece_ns = INT64_MAX / 2;
+    hold->wait_ns = 0;
+    CHECK(!pws_hold_gather(hold, x, false));
+    hold->piece_ns = hold->wait_ns = INT64_MAX / 2;
+    CHECK(pws_hold_gather(hold, x, false));
+    hold->piece_ns = INT64_MAX / 2;
+    for (int i = 0; i < 16; i++) {
+        char piece[1024] = "piece";
+
+        CHECK_EQ(pws_exchange_write(x, piece, sizeof(piece), NULL), 0);
+    }
+    CHECK(!pws_hold_gather(hold, x, false));
+    hold->piece_ns = INT64_MAX / 2;
+    hold->crowded = true;
+    CHECK(!pws_hold_gather(hold, x, false));
+    hold->crowded = false;
+    pws_exchange_cut(x);
+    pws_exchange_done(x);
+    finish();
+}
+
+/* Sends what is lent, without a pause. */
+static void *
+send_pieces(void *over)
+{
+    while (!atomic_load((atomic_bool *)over)) {
+        pws_hold_send_lent(&r.engine.hold);
+    }
+    return NULL;
+}
+
+TEST(pieces_that_are_lent_arrive_once_and_in_order)
+{
+    enum { PIECES = 20000 };
+    pthread_t sender;
+    atomic_bool over = false;
+    pws_exchange *x;
+
+    start();
+    pws_lease_drop(&r.engine.lease);
+    pws_relief_end(&r.engine.relief); /* the sender is in its place */
+    CHECK_EQ(pthread_create(&sender, NULL, send_pieces, &over), 0);
+    peer_send(&first, request("GET", "/a", ""));
+    x = rig_request(&r);
+    rig_begin(x, "200 OK", 4 * PIECES);
+    for (uint32_t i = 0; i < PIECES; i++) {
+        CHECK_EQ(pws_exchange_write(x, (const char *)&i, sizeof(i), NULL), 0);
+        pws_hold_lend(&r.engine.hold, x);
+        peer_receive(&first);
+        pws_hold_reclaim(&r.engine.hold);
+    }
+    CHECK_EQ(pws_exchange_finish(x), 0);
+    pws_exchange_done(x);
+    CHECK_EQ(peer_response(&first), 200);
+    CHECK_EQ(first.body.len, 4 * PIECES);
+    for (uint32_t i = 0; i < PIECES; i++) {
+        CHECK(memcmp(first.body.at + 4 * (size_t)i, &i, sizeof(i)) == 0);
+    }
+    atomic_store(&over, true);
+    CHECK_EQ(pthread_join(sender, NULL), 0);
+    finish();
+}
+
 TEST(a_relief_rests_and_wakes_again)
 {
     start();

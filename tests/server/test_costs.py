@@ -180,14 +180,16 @@ def calls_of(trace: str) -> Counter[str]:
     return calls
 
 
-def calls_of_each(tmp_path: Path, run: Callable[[Server, int], None]) -> dict[str, int]:
+def calls_of_each(
+    tmp_path: Path, run: Callable[[Server, int], None], app: str = "hello"
+) -> dict[str, int]:
     """By name; those that fail, by their error, too."""
     few, many = 10, 60
     counts = []
     for requests in (few, many):
         trace = tmp_path / f"trace-{requests}"
         tool = ["strace", "-D", "-f", "-q", "-o", str(trace), "-e", "trace=!futex"]
-        with watched("hello", *tool) as server:
+        with watched(app, *tool) as server:
             run(server, requests)
         wait_until(lambda: "+++ exited" in trace.read_text())  # noqa: B023
         counts.append(calls_of(trace.read_text()))
@@ -212,6 +214,16 @@ def test_pipelined_requests_do_not_look_for_connections(tmp_path: Path) -> None:
 
     assert made["recvfrom"] == 1
     assert "accept4" not in made
+
+
+def test_pieces_that_come_quickly_are_sent_several_at_a_time(tmp_path: Path) -> None:
+    """A hundred of a kilobyte; an app that lost the processor may have more sends."""
+    request = b"GET /many HTTP/1.1\r\nHost: x\r\n\r\n"
+    made = calls_of_each(
+        tmp_path, lambda server, n: keep_asking(server, lambda _: request, n), "pieces"
+    )
+
+    assert made["sendto"] < 20
 
 
 def test_a_connection_for_one_request_makes_just_the_calls_that_it_needs(

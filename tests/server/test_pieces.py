@@ -1,0 +1,81 @@
+"""Pieces that an app yields in quick succession, which may go out several at a time."""
+
+import pytest
+
+from tests.apps.pieces import PIECES
+from tests.client import Truncated
+from tests.process import Pipe
+
+ALL = b"".join(PIECES)
+MANY = b"".join(b"%04d" % number * 256 for number in range(100))
+
+
+def ask(client, target):
+    client.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+
+def read(client, size):
+    """So much of a chunked body, whose head was read."""
+    body = b""
+    while len(body) < size:
+        body += client.chunk()
+    return body
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("path", ["/waits", "/forks"])
+def test_pieces_arrive_while_the_app_makes_the_next_one(serve, short_path, path):
+    pipe = Pipe(short_path / "pipe")
+    with serve("pieces") as server:
+        for _ in range(3):
+            with server.connect() as client:
+                ask(client, f"{path}?{pipe}")
+                client.head()
+
+                assert read(client, len(ALL)) == ALL
+                pipe.write("next\n")
+                assert client.chunk() == b"next\n"
+                assert client.chunk() == b""
+
+
+def test_what_is_written_comes_behind_the_pieces_before_it(serve, short_path):
+    pipe = Pipe(short_path / "pipe")
+    with serve("pieces") as server, server.connect() as client:
+        ask(client, f"/writes?{pipe}")
+        client.head()
+
+        assert read(client, len(ALL) + 5) == ALL + b"four "
+        pipe.write("next\n")
+        assert client.chunk() == b"next\n"
+        assert client.chunk() == b""
+
+
+def test_pieces_before_a_failure_arrive(serve):
+    with serve("pieces") as server, server.connect() as client:
+        ask(client, "/fails")
+        client.head()
+
+        assert read(client, len(ALL)) == ALL
+        with pytest.raises(Truncated):
+            client.chunk()
+
+
+@pytest.mark.contract
+def test_pieces_do_not_wait_for_a_slow_close(serve, short_path):
+    pipe = Pipe(short_path / "pipe")
+    with serve("pieces") as server, server.connect() as client:
+        ask(client, f"/Closing?{pipe}")
+        answer = client.response()
+
+        assert answer.body == ALL
+        pipe.write("closed\n")
+
+
+def test_every_request_gets_its_own_pieces(serve):
+    with serve("pieces") as server, server.connect() as client:
+        for _ in range(200):
+            ask(client, "/many")
+            answer = client.response()
+
+            assert answer.body == MANY
+            assert len([chunk for chunk in answer.chunks if chunk]) == 100
