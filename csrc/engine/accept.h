@@ -10,9 +10,6 @@
 
 #include "engine/engine.h"
 
-/* The poller's keys with this bit are listeners. */
-#define PWS_LISTENER_KEY ((uint64_t)1 << 63)
-
 /* Connections accepted beyond worker_connections while a pause begins. */
 #define PWS_ACCEPT_SLACK 64u
 

@@ -278,6 +278,9 @@ find(pws_crew *crew)
     if (x == NULL && e->waiting) {
         pws_engine_tidy(e);
         x = pws_engine_next(e);
+        if (x == NULL && pws_engine_take_event(e)) {
+            x = pws_engine_next(e);
+        }
     }
     else if (x == NULL && (e->poller.count >= BUSY_BATCH || e->at < e->poller.count)) {
         poll_once(crew, 0);

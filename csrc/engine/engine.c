@@ -185,20 +185,26 @@ accept_batch(pws_engine *e)
     pws_accept_looked(e, (uint32_t)e->poller.count);
 }
 
+/* Its connection may be gone. */
+static void
+run_event(pws_engine *e, const pws_event *event)
+{
+    uint32_t slot = (uint32_t)event->key;
+    const pws_slot *s = slot < e->slot_count ? &e->slots[slot] : NULL;
+
+    if (s != NULL && s->conn != NULL && s->generation == (uint32_t)(event->key >> 32)) {
+        pws_conn_event(e, s->conn, event->what);
+    }
+}
+
 static void
 run_batch(pws_engine *e, uint32_t budget)
 {
     while (e->at < e->poller.count && e->queued < budget) {
         const pws_event *event = &e->poller.events[e->at++];
-        uint32_t slot = (uint32_t)event->key;
-        const pws_slot *s;
 
-        if ((event->key & PWS_LISTENER_KEY) != 0 || slot >= e->slot_count) {
-            continue;
-        }
-        s = &e->slots[slot];
-        if (s->conn != NULL && s->generation == (uint32_t)(event->key >> 32)) {
-            pws_conn_event(e, s->conn, event->what);
+        if ((event->key & PWS_LISTENER_KEY) == 0) {
+            run_event(e, event);
         }
     }
 }
@@ -395,6 +401,20 @@ pws_engine_tidy(pws_engine *e)
     begin_turn(e);
     resume_ready(e);
     rouse(e, false);
+}
+
+bool
+pws_engine_take_event(pws_engine *e)
+{
+    pws_event event;
+
+    if (!e->waiting || !pws_poller_take_one(&e->poller, &event)) {
+        return false;
+    }
+    run_event(e, &event);
+    resume_ready(e);
+    rouse(e, false);
+    return true;
 }
 
 void

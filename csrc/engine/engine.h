@@ -146,8 +146,12 @@ int pws_engine_relieve(pws_engine *e, int timeout_ms);
  * is woken if it has to know. */
 void pws_engine_tidy(pws_engine *e);
 
-/* The same for who was at work there and takes no request: wake the waiting thread, if
- * there is one, when requests are queued or something is left to do. */
+/* After that, before the thread that waits has had its turn: run one event of a
+ * connection that is there already. Returns whether there was one. */
+bool pws_engine_take_event(pws_engine *e);
+
+/* For who was at work there and takes no request: wake the thread that waits, if there
+ * is one, when requests are queued or something is left to do. */
 void pws_engine_rouse(pws_engine *e);
 
 /* Hosted: before control goes back to the loop that watches the set's descriptor, make

@@ -205,12 +205,13 @@ take_in(pws_poller *poller, const struct epoll_event *raw, int n)
 }
 
 static int
-wait_for_events(const pws_poller *poller, struct epoll_event *raw, int timeout_ms)
+wait_for_events(const pws_poller *poller, struct epoll_event *raw, int most,
+                int timeout_ms)
 {
 #if defined(PWS_DIRECT_CALLS) && defined(SYS_epoll_wait)
-    return (int)syscall(SYS_epoll_wait, poller->fd, raw, PWS_BATCH, timeout_ms);
+    return (int)syscall(SYS_epoll_wait, poller->fd, raw, most, timeout_ms);
 #else
-    return epoll_wait(poller->fd, raw, PWS_BATCH, timeout_ms);
+    return epoll_wait(poller->fd, raw, most, timeout_ms);
 #endif
 }
 
@@ -219,7 +220,7 @@ pws_poller_wait(pws_poller *poller, int timeout_ms)
 {
     struct epoll_event raw[PWS_BATCH];
 
-    return take_in(poller, raw, wait_for_events(poller, raw, timeout_ms));
+    return take_in(poller, raw, wait_for_events(poller, raw, PWS_BATCH, timeout_ms));
 }
 
 int
@@ -229,11 +230,25 @@ pws_poller_wait_lent(pws_poller *poller, int timeout_ms, pws_lease *lease)
     int n, error;
 
     pws_lease_drop(lease);
-    n = wait_for_events(poller, raw, timeout_ms);
+    n = wait_for_events(poller, raw, PWS_BATCH, timeout_ms);
     error = errno;
     pws_lease_take(lease);
     errno = error;
     return take_in(poller, raw, n);
+}
+
+/* A connection's events come once, to whoever asks first; the others stay. */
+bool
+pws_poller_take_one(pws_poller *poller, pws_event *event)
+{
+    struct epoll_event raw;
+
+    if (wait_for_events(poller, &raw, 1, 0) != 1 ||
+        (raw.data.u64 & PWS_LISTENER_KEY) != 0) {
+        return false;
+    }
+    *event = (pws_event){raw.data.u64, meaning(raw.events)};
+    return true;
 }
 
 void

@@ -48,7 +48,9 @@ typedef struct {
     int count;
 } pws_poller;
 
-/* The keys of the poller's own descriptors; pws_poller_wait keeps them to itself. */
+/* The keys with this bit are listeners, or the poller's own descriptors, which
+ * pws_poller_wait keeps to itself. */
+#define PWS_LISTENER_KEY ((uint64_t)1 << 63)
 #define PWS_KEY_WAKE (UINT64_MAX - 1)
 #define PWS_KEY_TIMER (UINT64_MAX - 2)
 #define PWS_KEY_PIPE (UINT64_MAX - 3)
@@ -90,6 +92,11 @@ int pws_poller_wait(pws_poller *poller, int timeout_ms);
 /* The same, with the lease given up while it waits: others may have it meanwhile, but
  * must not wait here. */
 int pws_poller_wait_lent(pws_poller *poller, int timeout_ms, pws_lease *lease);
+
+/* For another thread than the one that waits: one event of a connection, if one is
+ * there already. All that is for the poller or of listeners is left to who waits.
+ * Returns whether there was one. */
+bool pws_poller_take_one(pws_poller *poller, pws_event *event);
 
 /* End the wait that is going on, or the next. From any thread and from signal handlers.
  */

@@ -549,6 +549,49 @@ TEST(another_thread_ends_a_wait)
     rig_close(&r);
 }
 
+/* What is for who waits, it leaves alone. */
+TEST(events_are_taken_one_at_a_time_beside_who_waits)
+{
+    rig_start(&r);
+    r.serve = true;
+    for (unsigned i = 0; i < 2; i++) {
+        peer_connect(&peers[i], &r, 0);
+        peer_send(&peers[i], request("GET", "/first", ""));
+        CHECK_EQ(peer_response(&peers[i]), 200);
+    }
+    for (bool idle = false; !idle;) { /* with all events of theirs taken */
+        rig_step(&r, rig_deadline());
+        idle = r.engine.slots[0].conn->state == PWS_CONN_IDLE &&
+               r.engine.slots[1].conn->state == PWS_CONN_IDLE &&
+               r.engine.poller.count == 0;
+    }
+    r.serve = false;
+    CHECK(!pws_engine_take_event(&r.engine)); /* nobody waits */
+    r.engine.waiting = true;
+    CHECK(!pws_engine_take_event(&r.engine));
+    for (unsigned i = 0; i < 2; i++) {
+        peer_send(&peers[i], request("GET", "/beside", ""));
+    }
+    for (unsigned i = 1; i <= 2; i++) {
+        CHECK(pws_engine_take_event(&r.engine));
+        CHECK_EQ(r.engine.queued, i);
+    }
+    CHECK(!pws_engine_take_event(&r.engine));
+    pws_engine_wake(&r.engine);
+    CHECK(!pws_engine_take_event(&r.engine));
+    peer_connect(&p, &r, 0);
+    CHECK(!pws_engine_take_event(&r.engine));
+    r.engine.waiting = false;
+    CHECK_EQ(pws_engine_poll(&r.engine, 1, 0), 1);
+    r.serve = true;
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(peer_response(&peers[i]), 200);
+        CHECK_BODY(&peers[i], "/beside");
+    }
+    peer_close(&p);
+    close_peers(2);
+}
+
 TEST(a_pipe_ends_a_wait)
 {
     int ends[2];
