@@ -1,7 +1,8 @@
 /* exchange.h - one request and its response, as executors see it.
  *
  * pws_engine_next hands an exchange out; until pws_exchange_done the executor owns it,
- * and nobody else touches it but a relief that claims the answer (pws_exchange_answer).
+ * and nobody else touches it but a relief that claims the answer (pws_exchange_answer),
+ * or to which the owner has lent what is to be sent (hold.h).
  * None of these calls needs the lease or the GIL, none blocks on a socket: what cannot
  * go on says PWS_IO_AGAIN, and the executor waits in its own way. */
 #ifndef PWS_ENGINE_EXCHANGE_H

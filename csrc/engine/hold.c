@@ -147,8 +147,9 @@ pws_hold_gather(pws_hold *hold, const pws_exchange *x, bool first)
 {
     int64_t now_ns, before_ns = hold->piece_ns;
 
-    if (hold->relief == NULL || hold->crowded) {
-        return false;
+    if (hold->relief == NULL || hold->crowded ||
+        atomic_load(&hold->relief->word) == PWS_RELIEF_POLLS) {
+        return false; /* to wake who polls costs more than a send */
     }
     now_ns = hold->piece_ns = pws_clock_ns();
     return !first && now_ns - before_ns < SOON_NS &&

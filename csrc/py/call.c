@@ -110,10 +110,6 @@ fail(pws_lane *lane)
 static int
 find_close(pws_lane *lane, PyObject *result, PyObject **close)
 {
-    *close = NULL;
-    if (PyList_CheckExact(result) || PyTuple_CheckExact(result)) {
-        return 0;
-    }
 #if PY_VERSION_HEX >= 0x030D0000
     return PyObject_GetOptionalAttr(result, PWS_NAME(lane->module, close), close);
 #else
@@ -134,22 +130,30 @@ static void
 close_result(pws_lane *lane, PyObject *result)
 {
     pws_hold *hold = &lane->engine->hold;
-    PyObject *close, *done;
-    int rc = find_close(lane, result, &close);
+    PyObject *close = NULL, *done = NULL;
+    int rc;
 
-    if (rc == 0) {
-        return;
+    if (PyList_CheckExact(result) || PyTuple_CheckExact(result)) {
+        return; /* they have no close(), nor anything that runs at their end */
     }
-    if (pws_exchange_may_wait(lane->x)) {
-        pws_hold_lend(hold, lane->x);
-    }
-    else if (lane->x->answer == PWS_ANSWER_FINISHED && pws_response_flush(lane) < 0) {
+    rc = find_close(lane, result, &close);
+    if (rc < 0) {
         log_failure(lane);
     }
-    done = rc > 0 ? PyObject_CallNoArgs(close) : NULL;
+    if (!pws_exchange_may_wait(lane->x)) {
+        if (pws_response_flush(lane) < 0) {
+            log_failure(lane);
+        }
+    }
+    else if (rc > 0) {
+        pws_hold_lend(hold, lane->x);
+    }
+    if (rc > 0) {
+        done = PyObject_CallNoArgs(close);
+    }
     Py_XDECREF(close);
     pws_hold_reclaim(hold);
-    if (done == NULL) {
+    if (rc > 0 && done == NULL) {
         log_failure(lane);
     }
     Py_XDECREF(done);
@@ -250,7 +254,9 @@ run(pws_lane *lane)
         answer(lane, env);
     }
     if (lane->config->after_request != NULL) {
-        (void)pws_exchange_flush(lane->x); /* the client does not wait for the hook */
+        if (pws_response_flush(lane) < 0) { /* the client does not wait for the hook */
+            log_failure(lane);
+        }
         call_after(lane, request, env);
     }
     Py_XDECREF(request);

@@ -83,7 +83,7 @@ materialise(client_socket *self)
     if (lane == NULL) {
         return NULL;
     }
-    pws_hold_reclaim(&lane->engine->hold); /* close() may have lent it */
+    pws_hold_reclaim(&lane->engine->hold); /* lent while the app goes on */
     fd = pws_exchange_detach(lane->x);
     pws_lane_leave(lane);
     if (fd < 0) {

@@ -176,6 +176,7 @@ wait_for_client(pws_lane *lane)
         return 0;
     }
     rc = lane->wait(lane, PWS_WRITABLE, lane->engine->config->send_timeout_ms);
+    pws_hold_reclaim(&lane->engine->hold); /* another thread may have been inside */
     if (rc == 0) {
         x->gone = true; /* send_timeout: the client does not read */
         pws_exchange_cut(x);
@@ -259,9 +260,9 @@ pws_response_flush(pws_lane *lane)
     return 0;
 }
 
-/* Write and send, from inside. */
+/* Write, and send or lend, from inside. */
 static int
-write_and_flush(pws_lane *lane, PyObject *bytes, bool *waits)
+write_and_flush(pws_lane *lane, PyObject *bytes, bool may_wait)
 {
     pws_exchange *x = lane->x;
     pws_hold *hold = &lane->engine->hold;
@@ -273,22 +274,21 @@ write_and_flush(pws_lane *lane, PyObject *bytes, bool *waits)
     if (add_bytes(lane, bytes) < 0) {
         return -1;
     }
-    if (waits == NULL) {
-        flush(lane);
+    if (may_wait && (pws_exchange_may_wait(x) || pws_hold_gather(hold, x, first))) {
+        pws_hold_lend(hold, x);
         return 0;
     }
-    *waits = pws_exchange_may_wait(x) || pws_hold_gather(hold, x, first);
-    if (!*waits) {
-        flush(lane);
+    flush(lane);
+    if (may_wait) {
         pws_hold_note_piece_sent(hold);
     }
     return 0;
 }
 
-/* `waits`: whether what is not sent yet may be sent later, since nobody but us goes on;
- * NULL: it may not. */
+/* `may_wait`: what is there then may be sent later, since nobody but us goes on. Lent
+ * and taken back from inside, where no other thread of the app is. */
 static int
-write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool *waits)
+write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool may_wait)
 {
     pws_lane *lane;
     int rc;
@@ -304,11 +304,11 @@ write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool *waits)
     if (lane == NULL) {
         return -1;
     }
-    if (waits == NULL) {
-        pws_hold_reclaim(&lane->engine->hold);
+    pws_hold_reclaim(&lane->engine->hold);
+    if (!may_wait) {
         lane->x->patient = false;
     }
-    rc = write_and_flush(lane, bytes, waits);
+    rc = write_and_flush(lane, bytes, may_wait);
     pws_lane_leave(lane);
     return rc;
 }
@@ -316,7 +316,7 @@ write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool *waits)
 int
 pws_response_write_bytes(PyObject *object, pws_lane_link *link, PyObject *bytes)
 {
-    return write_item(object, link, bytes, NULL);
+    return write_item(object, link, bytes, false);
 }
 
 /* A list or tuple: all is there, so its length is known, and it goes out in one piece.
@@ -357,35 +357,40 @@ send_iterable(pws_lane *lane, PyObject *iterable)
 {
     PyObject *iterator = PyObject_GetIter(iterable), *item;
     pws_lane_link link = lane; /* the request does not end before us */
-    bool waits = false;
     int rc = 0;
 
     if (iterator == NULL) {
         return -1;
     }
     while (rc == 0 && (item = PyIter_Next(iterator)) != NULL) {
-        pws_hold_reclaim(&lane->engine->hold);
-        rc = write_item(lane->start_response, &link, item, &waits);
+        rc = write_item(lane->start_response, &link, item, true);
         Py_DECREF(item);
         if (lane->x->gone || pws_exchange_is_taken(lane->x)) {
             break; /* nobody reads the rest */
         }
-        if (rc == 0 && waits) {
-            pws_hold_lend(&lane->engine->hold, lane->x);
-        }
     }
-    pws_hold_reclaim(&lane->engine->hold);
     Py_DECREF(iterator);
-    if (rc < 0 || PyErr_Occurred()) {
-        if (lane->x->answer == PWS_ANSWER_STARTED) {
-            (void)pws_exchange_flush(lane->x); /* what the app gave before that */
-        }
+    pws_hold_reclaim(&lane->engine->hold);
+    return rc < 0 || PyErr_Occurred() ? -1 : 0;
+}
+
+/* From inside; returns 1, 0 when it is to be iterated, or -1. */
+static int
+add_file(pws_lane *lane, const pws_plain_file *file)
+{
+    pws_exchange *x = lane->x;
+
+    if (x->answer == PWS_ANSWER_NONE && pws_response_start(lane, file->length) < 0) {
         return -1;
     }
-    if (lane->x->answer == PWS_ANSWER_NONE) {
-        return pws_response_start(lane, 0);
+    if (x->answer == PWS_ANSWER_STARTED && x->frame == PWS_FRAME_CHUNKED) {
+        return 0; /* write() was used before, and no length is declared */
     }
-    return 0;
+    if (pws_exchange_send_file(x, file->fd, file->offset, file->length) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 1;
 }
 
 /* Returns 1 when the file was sent natively, 0 when it is to be iterated, -1. */
@@ -398,32 +403,18 @@ send_file(pws_lane *lane, PyObject *wrapper)
     if (rc <= 0) {
         return rc;
     }
-    if (lane->x->answer == PWS_ANSWER_NONE &&
-        pws_response_start(lane, file.length) < 0) {
+    if (enter(lane) < 0) {
         return -1;
     }
-    if (lane->x->answer == PWS_ANSWER_STARTED && lane->x->frame == PWS_FRAME_CHUNKED) {
-        return 0; /* write() was used before, and no length is declared */
-    }
-    if (pws_exchange_send_file(lane->x, file.fd, file.offset, file.length) < 0) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    return pws_response_flush(lane) < 0 ? -1 : 1;
+    rc = add_file(lane, &file);
+    pws_lane_leave(lane);
+    return rc > 0 && pws_response_flush(lane) < 0 ? -1 : rc;
 }
 
+/* What is no list. */
 static int
-send_body(pws_lane *lane, PyObject *result)
+send_pieces(pws_lane *lane, PyObject *result)
 {
-    if (PyList_CheckExact(result) || PyTuple_CheckExact(result)) {
-        int rc = enter(lane);
-
-        if (rc == 0) {
-            rc = send_sequence(lane, result);
-            pws_lane_leave(lane);
-        }
-        return rc;
-    }
     if (Py_TYPE(result) == lane->module->file_wrapper_type && lane->config->sendfile) {
         int rc = send_file(lane, result);
 
@@ -449,16 +440,40 @@ report_length(const pws_exchange *x, bool is_short)
     }
 }
 
+/* The body, if it is a list, and its end. */
+static int
+send_end(pws_lane *lane, PyObject *list)
+{
+    pws_exchange *x = lane->x;
+    int rc = enter(lane);
+
+    if (rc < 0) {
+        return -1;
+    }
+    if (list != NULL) {
+        rc = send_sequence(lane, list);
+    }
+    else if (x->answer == PWS_ANSWER_NONE) {
+        rc = pws_response_start(lane, 0);
+    }
+    if (rc == 0 && x->answer == PWS_ANSWER_STARTED) {
+        report_length(x, pws_exchange_finish(x) < 0);
+    }
+    pws_lane_leave(lane);
+    return rc;
+}
+
 int
 pws_response_send(pws_lane *lane, PyObject *result)
 {
-    pws_exchange *x = lane->x;
+    const bool listed = PyList_CheckExact(result) || PyTuple_CheckExact(result);
 
-    if (send_body(lane, result) < 0) {
+    if (!listed && send_pieces(lane, result) < 0) {
         return -1;
     }
-    if (x->answer == PWS_ANSWER_STARTED) {
-        report_length(x, pws_exchange_finish(x) < 0);
+    if (send_end(lane, listed ? result : NULL) < 0) {
+        return -1;
     }
-    return pws_exchange_pending(x) > SEND_WITHOUT_GIL ? pws_response_flush(lane) : 0;
+    return pws_exchange_pending(lane->x) > SEND_WITHOUT_GIL ? pws_response_flush(lane)
+                                                            : 0;
 }

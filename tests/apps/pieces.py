@@ -4,6 +4,8 @@ Where something is to be waited for, that is a line on the pipe that the query n
 """
 
 import os
+import threading
+import time
 
 PIECES = (b"one ", b"two ", b"", b"three ", b"")
 
@@ -25,8 +27,7 @@ def writes(pipe, write):
 
 
 def fails(pipe, write):
-    yield from PIECES
-    raise ValueError("after its pieces")
+    yield from failing(PIECES)
 
 
 def forks(pipe, write):
@@ -40,8 +41,10 @@ def forks(pipe, write):
 class Closing:
     """Like a generator; its close() waits."""
 
+    make = iter
+
     def __init__(self, pipe, write):
-        self.pieces = iter(PIECES)
+        self.pieces = self.make(PIECES)
         self.pipe = pipe
 
     def __iter__(self):
@@ -51,14 +54,77 @@ class Closing:
         next_line(self.pipe)
 
 
+def failing(pieces):
+    yield from pieces
+    raise ValueError("after its pieces")
+
+
+class ClosingFailed(Closing):
+    make = staticmethod(failing)
+
+
+def beside(pipe, write):
+    """Another thread writes long pieces; some of ours are empty."""
+    end = time.monotonic() + 0.5
+
+    def write_long():
+        while time.monotonic() < end:
+            write(b"B" * 400 * 1024)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=write_long)
+    yield b"first"
+    thread.start()
+    while time.monotonic() < end:
+        yield b"o" * 64
+        yield b"o" * 64
+        yield from [b""] * 300
+    thread.join()
+
+
+def fails_beside(pipe, write):
+    """It fails while another thread is in its write()."""
+    begun = threading.Event()
+
+    def write_long():
+        begun.set()
+        write(b"B" * 3000 * 1024)
+
+    yield b"first"
+    threading.Thread(target=write_long).start()
+    begun.wait()
+    time.sleep(0.0007)
+    raise ValueError("while another thread writes")
+
+
+def lasts(pipe, write):
+    """Longer than a call that is not relieved, with a pause in the middle."""
+    for _ in range(2):
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            yield b"some "
+        yield b"end."
+        yield next_line(pipe)
+
+
 def many(pipe, write):
     for number in range(100):
         yield b"%04d" % number * 256
 
 
-PATHS = {
-    f"/{make.__name__}": make for make in (waits, writes, fails, forks, Closing, many)
-}
+MAKERS = (
+    waits,
+    writes,
+    fails,
+    forks,
+    Closing,
+    ClosingFailed,
+    beside,
+    fails_beside,
+    lasts,
+    many,
+)
+PATHS = {f"/{make.__name__}": make for make in MAKERS}
 
 
 def application(environ, start_response):

@@ -1,5 +1,7 @@
 """Pieces that an app yields in quick succession, which may go out several at a time."""
 
+import contextlib
+
 import pytest
 
 from tests.apps.pieces import PIECES
@@ -69,6 +71,51 @@ def test_pieces_do_not_wait_for_a_slow_close(serve, short_path):
 
         assert answer.body == ALL
         pipe.write("closed\n")
+
+
+def test_pieces_before_a_failure_do_not_wait_for_a_slow_close(serve, short_path):
+    pipe = Pipe(short_path / "pipe")
+    with serve("pieces") as server, server.connect() as client:
+        ask(client, f"/ClosingFailed?{pipe}")
+        client.head()
+
+        assert read(client, len(ALL)) == ALL
+        pipe.write("closed\n")
+        with pytest.raises(Truncated):
+            client.chunk()
+
+
+def test_pieces_arrive_in_a_call_that_lasts(serve, short_path):
+    pipe = Pipe(short_path / "pipe")
+    with serve("pieces") as server, server.connect() as client:
+        ask(client, f"/lasts?{pipe}")
+        client.head()
+        for _ in range(2):
+            while client.chunk() != b"end.":
+                pass
+            pipe.write("next\n")
+            assert client.chunk() == b"next\n"
+        assert client.chunk() == b""
+
+
+@pytest.mark.parametrize("path", ["/beside", "/fails_beside"])
+def test_pieces_of_several_threads_stay_apart(serve, path):
+    """A thread that sends without the GIL keeps all others from the response."""
+    with serve("pieces") as server:
+        for _ in range(10 if path == "/fails_beside" else 1):
+            with server.connect() as client:
+                ask(client, path)
+                client.head()
+                sizes = set()
+                with contextlib.suppress(Truncated):
+                    while chunk := client.chunk():
+                        assert chunk in (b"first", chunk[:1] * len(chunk))
+                        sizes.add(len(chunk))
+
+                assert len(sizes) > (path == "/beside")
+        with server.connect() as client:
+            ask(client, "/many")
+            assert client.response().body == MANY
 
 
 def test_every_request_gets_its_own_pieces(serve):
