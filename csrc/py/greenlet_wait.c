@@ -350,9 +350,11 @@ pws_greenlet_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
     do {
         w->resumed = false;
         rc = wait_and_return(lane, w);
-    } while (rc == 0 && w->parking.result == PWS_PARK_CANCELLED);
+    } while (rc == 0 && w->parking.result == PWS_PARK_CANCELLED &&
+             !(what == PWS_WRITABLE && pws_exchange_pending(lane->x) == 0));
     if (rc == 0) {
-        rc = w->parking.result == PWS_PARK_HAPPENED ? 1 : 0;
+        rc = w->parking.result != PWS_PARK_OVER ? 1
+                                                : 0; /* or another one has sent all */
     }
     free_waiter(w);
     return rc;

@@ -134,6 +134,9 @@ pws_inline_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
         if (PyErr_CheckSignals() < 0) {
             return -1;
         }
+        if (what == PWS_WRITABLE && pws_exchange_pending(lane->x) == 0) {
+            return 1; /* another thread has sent all */
+        }
         pws_clock_read(&now);
     }
 }

@@ -148,7 +148,9 @@ pws_response_start(pws_lane *lane, uint64_t known_length)
     return rc;
 }
 
-/* Send what the client takes, without the GIL when it is much. */
+/* Send what the client takes, without the GIL when it is much. Another thread may wait
+ * for it to take something, and there will be no event for that when nothing is left.
+ */
 static void
 flush(pws_lane *lane)
 {
@@ -159,6 +161,10 @@ flush(pws_lane *lane)
     }
     else {
         (void)pws_exchange_flush(lane->x);
+    }
+    if (atomic_load_explicit(&lane->waiters, memory_order_relaxed) > 0 &&
+        pws_exchange_pending(lane->x) == 0) {
+        lane->rouse(lane);
     }
 }
 

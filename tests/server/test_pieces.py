@@ -98,10 +98,13 @@ def test_pieces_arrive_in_a_call_that_lasts(serve, short_path):
         assert client.chunk() == b""
 
 
+@pytest.mark.contract
+@pytest.mark.parametrize("spool", [0, 1 << 30])
 @pytest.mark.parametrize("path", ["/beside", "/fails_beside"])
-def test_pieces_of_several_threads_stay_apart(serve, path):
-    """A thread that sends without the GIL keeps all others from the response."""
-    with serve("pieces") as server:
+def test_pieces_of_several_threads_stay_apart(serve, path, spool):
+    """A thread that sends without the GIL keeps all others from the response; none
+    waits for the client when there is nothing left to send."""
+    with serve("pieces", response_spool_limit=spool) as server:
         for _ in range(10 if path == "/fails_beside" else 1):
             with server.connect() as client:
                 ask(client, path)
