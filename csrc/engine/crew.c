@@ -17,6 +17,9 @@
  * something is there already, and the caller's lock need not be given up. */
 #define BUSY_BATCH 2
 
+/* Events that a thread takes while another one waits for them. */
+#define TRIES_BESIDE 3
+
 /* An app call that takes so long has lasted: while it did, another could have led. */
 #define LASTS_NS (200 * 1000)
 
@@ -264,6 +267,29 @@ note_end(pws_crew *crew)
     }
 }
 
+/* While somebody waits in the poller: what the engine has left to do may bring a
+ * request, or an event that is there already. The first ones of a connection may only
+ * say that it can be written to. */
+static pws_exchange *
+find_beside(pws_crew *crew)
+{
+    pws_engine *e = crew->engine;
+    pws_exchange *x;
+
+    pws_engine_tidy(e);
+    x = pws_engine_next(e);
+    for (int i = 0; x == NULL && i < TRIES_BESIDE && pws_engine_take_event(e); i++) {
+        x = pws_engine_next(e);
+    }
+    /* More than one may have come, and who waits does so without end if nobody had a
+     * request when he began. */
+    if (x != NULL &&
+        (e->queue_first != NULL || e->waits_until_ms > e->clock.now_ms + PWS_TICK_MS)) {
+        pws_engine_end_wait(e);
+    }
+    return x;
+}
+
 /* What is queued, or comes without a wait. */
 static pws_exchange *
 find(pws_crew *crew)
@@ -276,11 +302,7 @@ find(pws_crew *crew)
     }
     x = pws_engine_next(e);
     if (x == NULL && e->waiting) {
-        pws_engine_tidy(e);
-        x = pws_engine_next(e);
-        if (x == NULL && pws_engine_take_event(e)) {
-            x = pws_engine_next(e);
-        }
+        x = find_beside(crew);
     }
     else if (x == NULL && (e->poller.count >= BUSY_BATCH || e->at < e->poller.count)) {
         poll_once(crew, 0);

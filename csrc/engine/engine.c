@@ -377,6 +377,15 @@ pws_engine_relieve(pws_engine *e, int timeout_ms)
     return 0;
 }
 
+void
+pws_engine_end_wait(pws_engine *e)
+{
+    if (e->waiting) {
+        e->waits_until_ms = 0; /* once is enough */
+        pws_poller_wake(&e->poller);
+    }
+}
+
 /* Wake who waits in the poller, if there is something, beside requests, that he did not
  * know of when he began. */
 static void
@@ -390,8 +399,7 @@ rouse(pws_engine *e, bool requests)
     due_ms = next_due_ms(e);
     if (requests || has_chores(e) ||
         (due_ms >= 0 && e->clock.now_ms + due_ms < e->waits_until_ms)) {
-        e->waits_until_ms = 0; /* once is enough */
-        pws_poller_wake(&e->poller);
+        pws_engine_end_wait(e);
     }
 }
 
@@ -412,7 +420,7 @@ pws_engine_take_event(pws_engine *e)
         return false;
     }
     run_event(e, &event);
-    resume_ready(e);
+    pws_accept_again(e);
     rouse(e, false);
     return true;
 }

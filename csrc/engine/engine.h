@@ -147,8 +147,12 @@ int pws_engine_relieve(pws_engine *e, int timeout_ms);
 void pws_engine_tidy(pws_engine *e);
 
 /* After that, before the thread that waits has had its turn: run one event of a
- * connection that is there already. Returns whether there was one. */
+ * connection that is there already. What more there is to do then is left to that
+ * thread. Returns whether there was one. */
 bool pws_engine_take_event(pws_engine *e);
+
+/* End the wait of that thread, for it to look at everything anew. */
+void pws_engine_end_wait(pws_engine *e);
 
 /* For who was at work there and takes no request: wake the thread that waits, if there
  * is one, when requests are queued or something is left to do. */

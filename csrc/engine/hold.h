@@ -74,7 +74,7 @@ pws_hold_any(pws_hold *hold)
 
 /* A piece of the response of `x` was written, and its app goes on: whether the piece
  * may wait for the next one. Never the `first`, nor one that the app has taken long
- * for. One that may not is sent, which is to be noted. */
+ * for, nor while the relief polls. One that may not is sent, which is to be noted. */
 bool pws_hold_gather(pws_hold *hold, const pws_exchange *x, bool first);
 void pws_hold_note_piece_sent(pws_hold *hold);
 

@@ -82,6 +82,19 @@ log_client(const pws_exchange *x)
                                                : "the client has gone");
 }
 
+/* What the app gave before its failure does not wait for the log, which may be slow. */
+static void
+send_before_log(pws_lane *lane)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (pws_response_flush(lane) < 0) {
+        PyErr_Clear(); /* the first one counts */
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
 /* Whatever the app did wrong becomes a log entry and, when nothing was sent, a 500;
  * else the connection is cut, so that the client can tell. What the client did wrong
  * with a streamed body, and the app let through, is the client's. */
@@ -91,6 +104,9 @@ fail(pws_lane *lane)
     pws_exchange *x = lane->x;
     int status = x->body_status != 0 ? x->body_status : 500;
 
+    if (x->answer == PWS_ANSWER_STARTED) {
+        send_before_log(lane);
+    }
     if (lane->called_off) {
         PyErr_Clear();
         status = 503;
@@ -134,19 +150,14 @@ close_result(pws_lane *lane, PyObject *result)
     int rc;
 
     if (PyList_CheckExact(result) || PyTuple_CheckExact(result)) {
-        return; /* they have no close(), nor anything that runs at their end */
+        return; /* they have no close() */
     }
     rc = find_close(lane, result, &close);
     if (rc < 0) {
         log_failure(lane);
     }
-    if (!pws_exchange_may_wait(lane->x)) {
-        if (pws_response_flush(lane) < 0) {
-            log_failure(lane);
-        }
-    }
-    else if (rc > 0) {
-        pws_hold_lend(hold, lane->x);
+    if (pws_response_let_go(lane, rc > 0) < 0) {
+        log_failure(lane);
     }
     if (rc > 0) {
         done = PyObject_CallNoArgs(close);

@@ -252,15 +252,38 @@ enter(pws_lane *lane)
                : -1;
 }
 
+/* From inside. */
+static void
+flush_for_good(pws_lane *lane)
+{
+    flush(lane);
+    if (pws_exchange_pending(lane->x) > 0) {
+        (void)pws_exchange_own_files(lane->x);
+    }
+}
+
 int
 pws_response_flush(pws_lane *lane)
 {
     if (enter(lane) < 0) {
         return -1;
     }
-    flush(lane);
-    if (pws_exchange_pending(lane->x) > 0) {
-        (void)pws_exchange_own_files(lane->x);
+    flush_for_good(lane);
+    pws_lane_leave(lane);
+    return 0;
+}
+
+int
+pws_response_let_go(pws_lane *lane, bool lends)
+{
+    if (enter(lane) < 0) {
+        return -1;
+    }
+    if (!pws_exchange_may_wait(lane->x)) {
+        flush_for_good(lane);
+    }
+    else if (lends) {
+        pws_hold_lend(&lane->engine->hold, lane->x);
     }
     pws_lane_leave(lane);
     return 0;
@@ -291,8 +314,9 @@ write_and_flush(pws_lane *lane, PyObject *bytes, bool may_wait)
     return 0;
 }
 
-/* `may_wait`: what is there then may be sent later, since nobody but us goes on. Lent
- * and taken back from inside, where no other thread of the app is. */
+/* `may_wait`: what is there then may be sent later, since nobody but us goes on. It is
+ * lent from inside, and taken back there before anything is added, so that no other
+ * thread of the app is at the response meanwhile. */
 static int
 write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool may_wait)
 {

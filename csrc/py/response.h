@@ -18,6 +18,10 @@ int pws_response_write_bytes(PyObject *object, pws_lane_link *link, PyObject *by
  * Returns 0 or -1 with an exception. */
 int pws_response_flush(pws_lane *lane);
 
+/* The same while the app goes on with what is not the response: what may wait
+ * (pws_exchange_may_wait) is lent until pws_hold_reclaim if `lends`, else left. */
+int pws_response_let_go(pws_lane *lane, bool lends);
+
 /* Send the whole of what the app returned. Returns 0 or -1 with an exception. */
 int pws_response_send(pws_lane *lane, PyObject *result);
 
