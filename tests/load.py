@@ -54,6 +54,8 @@ PATIENCE_S = 120.0 if SANITIZED else 60.0
 SWEEP_S = 0.25
 # When nobody is there, or a queue is full: doubled each time, up to the longest.
 PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.32
+# A pause as long as keep-alive (2 s) would now and then cross the server's close.
+LONGEST_THOUGHT = 5  # Times the mean.
 
 
 class Client:
@@ -383,7 +385,7 @@ class Client:
 
     def _pause(self) -> float:
         mean = self.style.think_s
-        return min(random.expovariate(1 / mean), 10 * mean) if mean else 0
+        return min(random.expovariate(1 / mean), LONGEST_THOUGHT * mean) if mean else 0
 
     def _next_after(self, pause_s: float) -> None:
         self.load.call_at(self, self.load.now + pause_s)
