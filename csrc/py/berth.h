@@ -19,10 +19,11 @@ typedef struct {
     pws_hosted *hosted;
     pws_greenlet_api api;
     PyObject *hub; /* switches to the others, and is switched to when they wait */
-    PyObject *make, *settle, *forget, *late, *overdue, *call_off; /* of the host */
-    PyObject *context;                                            /* of each lane */
-    pws_address_text addresses[PWS_ADDRESS_CACHE];                /* of all lanes */
-    unsigned long thread;                                         /* the hub's */
+    /* of the host */
+    PyObject *make, *settle, *forget, *late, *overdue, *call_off, *stray;
+    PyObject *context;                             /* of each lane */
+    pws_address_text addresses[PWS_ADDRESS_CACHE]; /* of all lanes */
+    unsigned long thread;                          /* the hub's */
     uint32_t most, count;
     pws_berth *free;                 /* the one that was used last comes first */
     uint32_t free_count, free_least; /* the least since trim_ms */

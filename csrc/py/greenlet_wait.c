@@ -40,6 +40,27 @@ pws_greenlet_switch(const pws_greenlets *pool, PyObject *greenlet)
     return result != NULL ? 0 : -1;
 }
 
+int
+pws_greenlet_go_on(const pws_greenlets *pool, PyObject *greenlet)
+{
+    PyObject *type, *error, *traceback, *result;
+
+    if (pws_greenlet_switch(pool, greenlet) == 0) {
+        return 0;
+    }
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) {
+        (void)PyException_SetTraceback(error, traceback);
+    }
+    result = PyObject_CallOneArg(pool->stray, error);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 static bool
 is_other_thread(const pws_greenlets *pool)
 {
@@ -190,8 +211,7 @@ pws_greenlet_wake_naps(pws_greenlets *pool)
         count++;
     }
     while (count-- > 0 && (nap = take_nap(pool)) != NULL) {
-        if (pws_greenlet_switch(pool, nap->greenlet) <
-            0) { /* it may be freed by that */
+        if (pws_greenlet_go_on(pool, nap->greenlet) < 0) { /* it may be freed by that */
             return -1;
         }
     }
@@ -213,7 +233,7 @@ pws_greenlet_wake_parked(pws_greenlets *pool, pws_parking *parking)
     waiter *w = (waiter *)(void *)parking;
 
     w->resumed = true;
-    return pws_greenlet_switch(pool, w->greenlet);
+    return pws_greenlet_go_on(pool, w->greenlet);
 }
 
 static void

@@ -17,6 +17,11 @@ int pws_greenlet_wait(pws_lane *lane, unsigned what, int64_t timeout_ms);
  * exception that was thrown in here. */
 int pws_greenlet_switch(const pws_greenlets *pool, PyObject *greenlet);
 
+/* The same in a step, for a greenlet that may be the app's, or go on with one that is:
+ * the exception that such a one ends with comes out here, as the hub is its parent. The
+ * host is told of it. Returns 0, or -1 with an exception of the host's. */
+int pws_greenlet_go_on(const pws_greenlets *pool, PyObject *greenlet);
+
 /* In a step, without the lease: go on with those that have paused, and with the one
  * whose parking was resumed. Return 0 or -1 with an exception. */
 int pws_greenlet_wake_naps(pws_greenlets *pool);

@@ -401,7 +401,7 @@ run(pws_runner *runner, pws_exchange *x)
     append(pool, berth);
     pws_berth_begin_time(berth);
     pws_berths_enter(pool, berth);
-    rc = pws_greenlet_switch(pool, berth->greenlet);
+    rc = pws_greenlet_go_on(pool, berth->greenlet);
     pws_berths_leave(pool);
     return rc;
 }
@@ -481,6 +481,7 @@ free_pool(pws_greenlets *pool)
     Py_CLEAR(pool->late);
     Py_CLEAR(pool->overdue);
     Py_CLEAR(pool->call_off);
+    Py_CLEAR(pool->stray);
     Py_CLEAR(pool->context);
     Py_CLEAR(pool->forker);
     if (pool->model != NULL) {
@@ -546,6 +547,7 @@ read_host(pws_greenlets *pool, PyObject *host)
         read_attribute(host, "late", &pool->late) < 0 ||
         read_attribute(host, "overdue", &pool->overdue) < 0 ||
         read_attribute(host, "call_off", &pool->call_off) < 0 ||
+        read_attribute(host, "stray", &pool->stray) < 0 ||
         read_attribute(host, "connections", &connections) < 0) {
         return -1;
     }

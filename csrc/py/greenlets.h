@@ -31,6 +31,8 @@
  *                   it is; the text is "GET /path, 1.2 s"
  *   overdue(g)      request_timeout is over: interrupt it, in a turn of the loop
  *   call_off(g)     the server's time is over: likewise
+ *   stray(error)    what a greenlet of the app's has ended with, that a step has gone
+ *                   on with
  *
  * None of them may switch to another greenlet, but for forget.
  */

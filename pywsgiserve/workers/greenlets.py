@@ -100,6 +100,13 @@ class Host:
     def call_off(self, who: greenlet.greenlet) -> None:
         self.throw(who, greenlet.GreenletExit("the worker ends"))
 
+    def stray(self, error: BaseException) -> None:
+        """What a greenlet of the app's has ended with: as if the hub had gone on with it."""
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            self.throw(self.hub.parent, error)
+        else:
+            logs.exception("A greenlet has ended with an exception", error)
+
 
 class Turns:
     """Steps of the engine in turns of the hub, until there are no more."""

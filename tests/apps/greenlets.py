@@ -192,6 +192,34 @@ def duplex(environ):
     yield b"".join(lines)
 
 
+def beside(environ):
+    """Ends before the body does, which another greenlet reads; what that has to say of it
+    is nobody's business. The query says what it makes of the failure."""
+    body = environ["wsgi.input"]
+    begun, over = Event(), Event()
+
+    def read():
+        begun.set()
+        try:
+            body.read()
+        except OSError:
+            over.set()
+            if environ["QUERY_STRING"] == "exits":
+                sys.exit(3)
+            raise
+
+    # In gevent only a plain greenlet lets its exception out.
+    if KIND == "gevent":
+        gevent.get_hub().loop.run_callback(
+            greenlet.greenlet(read, gevent.get_hub()).switch
+        )
+    else:
+        spawn(read)
+    begun.wait()
+    yield b"begun"
+    over.wait()
+
+
 def loose(environ):
     """A greenlet of the request reads on when that has ended."""
     body = environ["wsgi.input"]

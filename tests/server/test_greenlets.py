@@ -251,6 +251,30 @@ def test_two_greenlets_share_a_request(start):
         assert client.chunk() == b"one\ntwo\n"
 
 
+@pytest.mark.parametrize("how", ["raises", "exits"])
+def test_a_greenlet_of_the_app_that_waits_for_a_client_ends_alone(start, how):
+    """It is gone on with by the engine, where its exception comes out."""
+    with start("--no-request-buffering") as server, server.connect() as other:
+        before = server.workers()
+        ask(other, "/sleep?1")
+        with server.connect() as client:
+            post(client, f"/beside?{how}", 4)
+            client.head()
+            assert client.chunk() == b"begun"
+
+        if how == "exits":
+            server.wait_for(r"\[WARNING\] A greenlet has called sys.exit\(3\): ")
+        else:
+            server.wait_for(r"\[ERROR\] A greenlet has ended with an exception\n")
+            server.wait_for("ConnectionResetError: the client has closed")
+        assert other.response().body == b"slept"
+        if how == "exits":
+            server.wait_for_workers(1, but=before)
+        else:
+            assert other.get("/late").body == b"in time"
+            assert server.workers() == before
+
+
 def test_who_reads_on_after_the_end_is_told(start):
     with start("--no-request-buffering") as server, server.connect() as other:
         with server.connect() as client:
