@@ -18,11 +18,13 @@ import pytest
 import bench.__main__
 from tests.process import LISTENING, ROOT
 
+pytestmark = pytest.mark.timeout(900)  # It is built and installed, beside other tests.
+
 README = (ROOT / "README.md").read_text()
 NOT_IN_A_CLONE = shutil.ignore_patterns(
     ".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache"
 )
-INSTALL_S = 120
+INSTALL_S = 300
 PROJECT = {
     "main.py": """
 def app(environ, start_response):
