@@ -17,22 +17,26 @@ pws_body_init(pws_body *body)
     body->fd = -1;
 }
 
+/* Of a block that was given away, the room is still to be counted off. */
 static void
 free_memory(pws_body *body, pws_body_shared *shared)
 {
-    if (body->memory != NULL) {
-        shared->memory_all -= body->room;
-        if (body->room > shared->spare_room && body->room <= shared->spare_max) {
-            free(shared->spare);
-            shared->spare = body->memory;
-            shared->spare_room = body->room;
-        }
-        else {
-            free(body->memory);
-        }
-        body->memory = NULL;
-        body->room = 0;
+    shared->memory_all -= body->room;
+    if (body->block != NULL) {
+        pws_body_block_put(&shared->blocks, body->block);
     }
+    else if (body->room > shared->spare_room && body->room <= shared->spare_max &&
+             body->memory != NULL) {
+        free(shared->spare);
+        shared->spare = body->memory;
+        shared->spare_room = body->room;
+    }
+    else {
+        free(body->memory);
+    }
+    body->block = NULL;
+    body->memory = NULL;
+    body->room = 0;
 }
 
 void
@@ -123,6 +127,27 @@ take_spare(pws_body *body, pws_body_shared *shared, uint64_t room)
     return true;
 }
 
+/* Whether there is a block for it; one of which little would be used is for others. */
+static bool
+take_block(pws_body *body, pws_body_shared *shared, uint64_t expect)
+{
+    pws_body_block *block = pws_body_block_take(&shared->blocks, expect,
+                                                expect > 0 ? expect * 2 : UINT64_MAX);
+
+    if (block == NULL) {
+        return false;
+    }
+    if (!memory_allows(shared, block->room, 0)) {
+        pws_body_block_put(&shared->blocks, block);
+        return false;
+    }
+    body->block = block;
+    body->memory = block->memory;
+    body->room = block->room;
+    shared->memory_all += body->room;
+    return true;
+}
+
 int
 pws_body_open(pws_body *body, pws_body_shared *shared, uint64_t expect)
 {
@@ -132,7 +157,7 @@ pws_body_open(pws_body *body, pws_body_shared *shared, uint64_t expect)
         return open_file(body, shared);
     }
     body->store = PWS_STORE_MEMORY;
-    if (take_spare(body, shared, room)) {
+    if (take_block(body, shared, expect) || take_spare(body, shared, room)) {
         return 0;
     }
     return grow_memory(body, shared, room);
@@ -150,6 +175,28 @@ spill(pws_body *body, pws_body_shared *shared)
         return storage_status();
     }
     free_memory(body, shared);
+    return 0;
+}
+
+/* A body that outgrows its block leaves it to others. */
+static int
+grow_out_of_block(pws_body *body, pws_body_shared *shared, uint64_t room)
+{
+    pws_body had = *body;
+
+    body->block = NULL;
+    body->memory = NULL;
+    body->room = 0;
+    if (!take_spare(body, shared, room)) {
+        int status = grow_memory(body, shared, room);
+
+        if (status != 0) {
+            *body = had;
+            return status;
+        }
+    }
+    memcpy(body->memory, had.memory, (size_t)had.size);
+    free_memory(&had, shared);
     return 0;
 }
 
@@ -171,7 +218,8 @@ make_room(pws_body *body, pws_body_shared *shared, size_t len)
     if (!memory_allows(shared, room, body->room)) {
         return spill(body, shared);
     }
-    return grow_memory(body, shared, room);
+    return body->block != NULL ? grow_out_of_block(body, shared, room)
+                               : grow_memory(body, shared, room);
 }
 
 int
@@ -263,6 +311,21 @@ pws_body_take(pws_body *body, size_t n)
     else if (body->store != PWS_STORE_MEMORY) {
         body->buffer_at += (uint32_t)n;
     }
+}
+
+pws_body_block *
+pws_body_give(pws_body *body)
+{
+    pws_body_block *block = body->block;
+
+    if (block == NULL || !body->complete || body->taken > 0 ||
+        body->size < block->room / 2) {
+        return NULL;
+    }
+    body->taken = body->size;
+    body->memory = NULL;
+    body->block = NULL; /* what it counts for is the lease's business: `room` stays */
+    return block;
 }
 
 ssize_t

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "base/slice.h"
+#include "engine/body_block.h"
 #include "proto/chunked.h"
 
 typedef enum {
@@ -33,7 +34,8 @@ typedef struct {
      * getting it again costs more than to receive it. */
     char *spare;
     uint64_t spare_room;
-    uint64_t spare_max; /* bytes that may be kept; 0: none */
+    uint64_t spare_max;     /* bytes that may be kept; 0: none */
+    pws_body_blocks blocks; /* used without it, too */
 } pws_body_shared;
 
 /* Without a directory to spool to, a body may take this much memory. */
@@ -48,8 +50,9 @@ typedef struct {
     uint32_t buffer_at; /* BUFFER, STREAM: where `taken` is, in the receive buffer */
     char *memory;       /* MEMORY */
     uint64_t room;
-    int fd;       /* FILE */
-    char *window; /* FILE: what was read ahead of the app */
+    pws_body_block *block; /* MEMORY: what it is part of, or NULL */
+    int fd;                /* FILE */
+    char *window;          /* FILE: what was read ahead of the app */
     uint32_t window_at, window_end;
 } pws_body;
 
@@ -80,6 +83,10 @@ int pws_body_peek(pws_body *body, char *buffer, pws_slice *bytes);
 
 /* Take `n` bytes of those that pws_body_peek has shown. */
 void pws_body_take(pws_body *body, size_t n);
+
+/* Take all of a complete body with the block that it is in, which is the caller's then.
+ * NULL: it is in none, or in a far larger one, or some of it has been taken. */
+pws_body_block *pws_body_give(pws_body *body);
 
 /* Take up to `n` bytes into dst. Returns the count, 0 when all stored bytes are taken,
  * or -1 with errno. */

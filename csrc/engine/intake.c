@@ -239,18 +239,21 @@ complete(pws_exchange *x, uint32_t next)
     return PWS_INTAKE_DONE;
 }
 
-/* Decode the chunked bytes from raw_at on, and store them. */
+/* Decode the chunked bytes from raw_at on, `more` of them being new, and store them. */
 static int
-decode_chunks(pws_exchange *x)
+decode_chunks(pws_exchange *x, uint32_t more)
 {
     pws_body *body = &x->body;
     pws_body_shared *shared = &x->engine->bodies;
     char *raw = x->in + x->raw_at;
     size_t used, made;
-    int status = pws_chunked_decode(&body->chunked, &x->engine->config->rules, raw,
-                                    x->in_end - x->raw_at, &used, &made);
-    bool done = body->chunked.state == PWS_CHUNK_DONE;
+    bool done;
+    int status;
 
+    x->in_end += more;
+    status = pws_chunked_decode(&body->chunked, &x->engine->config->rules, raw,
+                                x->in_end - x->raw_at, &used, &made);
+    done = body->chunked.state == PWS_CHUNK_DONE;
     if (status != 0) {
         return pws_refuse(&x->request, status, body->chunked.refusal);
     }
@@ -358,7 +361,7 @@ pws_intake_begin_body(pws_exchange *x)
     if (!x->engine->config->request_buffering) {
         return begin_stream(x);
     }
-    return x->request.body == PWS_BODY_CHUNKED ? decode_chunks(x)
+    return x->request.body == PWS_BODY_CHUNKED ? decode_chunks(x, 0)
                                                : begin_length(x, x->in_end - x->raw_at);
 }
 
@@ -428,25 +431,68 @@ body_by_length(pws_exchange *x)
                            : x->raw_at);
 }
 
+/* Where chunked bytes can be received to stay, and how many; 0: they have to be copied.
+ * What comes behind the body must have room where the next request is looked for. */
+static size_t
+place_for_chunks(pws_exchange *x, char **place)
+{
+    uint64_t most = x->body.chunked.left + (x->in_room - x->raw_at);
+    size_t room;
+
+    if (x->body.store != PWS_STORE_MEMORY) {
+        return 0;
+    }
+    *place = pws_body_space(&x->body, &room);
+    if (room < CHUNK_ROOM) {
+        return 0;
+    }
+    return room < most ? room : (size_t)most;
+}
+
+/* Decode the `len` bytes at `place`. */
+static int
+decode_in_place(pws_exchange *x, char *place, size_t len)
+{
+    pws_body *body = &x->body;
+    size_t used, made;
+    int status = pws_chunked_decode(&body->chunked, &x->engine->config->rules, place,
+                                    len, &used, &made);
+
+    if (status != 0) {
+        return pws_refuse(&x->request, status, body->chunked.refusal);
+    }
+    pws_body_received(body, made);
+    if (body->chunked.state != PWS_CHUNK_DONE) {
+        return PWS_INTAKE_AGAIN;
+    }
+    memcpy(x->in + x->raw_at, place + used, len - used);
+    x->in_end = x->raw_at + (uint32_t)(len - used);
+    return complete(x, x->raw_at);
+}
+
 static int
 body_by_chunks(pws_exchange *x)
 {
     uint64_t turn = 0;
 
     while (turn < TURN_MAX) {
+        char *place = NULL;
+        size_t room;
         ssize_t n;
         int rc;
 
         if (make_room(x, CHUNK_ROOM) < 0) {
             return PWS_INTAKE_ERROR;
         }
-        n = receive(x, x->in + x->in_end, x->in_room - x->in_end);
+        room = place_for_chunks(x, &place);
+        n = room > 0 ? receive(x, place, room)
+                     : receive(x, x->in + x->in_end, x->in_room - x->in_end);
         if (n <= 0) {
             return without_bytes(n);
         }
-        x->in_end += (uint32_t)n;
         turn += (uint64_t)n;
-        rc = decode_chunks(x);
+        rc = room > 0 ? decode_in_place(x, place, (size_t)n)
+                      : decode_chunks(x, (uint32_t)n);
         if (rc != PWS_INTAKE_AGAIN) {
             return rc;
         }

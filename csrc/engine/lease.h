@@ -1,11 +1,11 @@
 /* lease.h - who may touch the engine.
  *
  * The engine has no locks inside: whoever holds its lease owns all of it but the
- * exchanges that executors have in hand. A holder that calls an app lends the lease:
- * until it takes it back, another thread (a pool thread, the relief thread) may take it
- * and poll. Taking waits without the GIL's help: never wait for a lease while holding
- * the GIL unless the other holder is sure not to need it. Uncontended, each call is one
- * atomic operation. */
+ * exchanges that executors have in hand, and what is atomic. A holder that calls an app
+ * lends the lease: until it takes it back, another thread (a pool thread, the relief
+ * thread) may take it and poll. Taking waits without the GIL's help: never wait for a
+ * lease while holding the GIL unless the other holder is sure not to need it.
+ * Uncontended, each call is one atomic operation. */
 #ifndef PWS_ENGINE_LEASE_H
 #define PWS_ENGINE_LEASE_H
 

@@ -1,6 +1,7 @@
 #include "py/input.h"
 
 #include "engine/io.h"
+#include "py/body_bytes.h"
 
 /* Bodies that are streamed have no length known in advance: this is read at first. */
 #define FIRST_READ (64 * 1024)
@@ -124,14 +125,25 @@ remaining(const pws_exchange *x)
 static PyObject *
 read_known(pws_lane *lane, Py_ssize_t n)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, n), *less;
+    bool whole = pws_body_bytes_would_do(&lane->x->body, n);
+    PyObject *bytes, *less;
     Py_ssize_t got;
 
+    if (whole) {
+        bytes = pws_body_bytes_take(lane->x);
+        if (bytes != NULL || PyErr_Occurred()) {
+            return bytes;
+        }
+    }
+    bytes = PyBytes_FromStringAndSize(NULL, n);
     if (bytes == NULL) {
         return NULL;
     }
     got = fill(lane, PyBytes_AS_STRING(bytes), n);
     if (got == n) {
+        if (whole) {
+            pws_body_bytes_want(lane->x);
+        }
         return bytes;
     }
     less = got < 0 ? NULL : PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes), got);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "engine/accept.h"
+#include "py/body_bytes.h"
 #include "py/greenlets.h"
 #include "py/inline.h"
 #include "py/server_threads.h"
@@ -56,6 +57,7 @@ close_all(pws_server *self)
         self->engine_open = false;
         pws_engine_close(&self->engine);
         pws_lane_drop_released(&self->engine);
+        pws_body_bytes_drop(&self->engine.bodies.blocks);
     }
     if (self->listeners != NULL && self->owns_listeners) {
         for (unsigned i = 0; i < self->listeners->count; i++) {

@@ -77,3 +77,10 @@ def in_turns(environ, start_response):
             yield piece
     except OSError as error:
         yield f"raised {type(error).__name__}".encode()
+
+
+def whole(environ, start_response):
+    """How long the body is that it reads at once."""
+    answer = b"%d" % len(environ["wsgi.input"].read())
+    start_response("200 OK", [("Content-Length", str(len(answer)))])
+    return [answer]

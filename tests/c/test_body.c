@@ -181,6 +181,140 @@ TEST(kept_memory_does_not_widen_the_bound_of_all_bodies)
     pws_body_drop_spare(&shared);
 }
 
+static pws_body_block block;
+static char block_memory[80000];
+
+static void
+put_block(void)
+{
+    block = (pws_body_block){block_memory, sizeof(block_memory), NULL};
+    pws_body_block_put(&shared.blocks, &block);
+}
+
+static bool
+has_block(void)
+{
+    pws_body_block *taken = pws_body_block_take(&shared.blocks, 0, UINT64_MAX);
+
+    if (taken != NULL) {
+        pws_body_block_put(&shared.blocks, taken);
+    }
+    return taken == &block;
+}
+
+TEST(a_whole_body_is_given_away_with_its_block)
+{
+    pws_slice bytes;
+
+    prepare();
+    put_block();
+    CHECK_EQ(pws_body_open(&body, &shared, 50000), 0);
+    CHECK(body.memory == block_memory);
+    CHECK_EQ(shared.memory_all, sizeof(block_memory));
+    CHECK(!has_block());
+    add(0, 50000, 50000);
+    CHECK(pws_body_give(&body) == NULL); /* nobody has said that this is all */
+    body.complete = true;
+    CHECK(pws_body_give(&body) == &block);
+    CHECK(memcmp(block_memory, data, 50000) == 0);
+    CHECK(pws_body_give(&body) == NULL);
+    CHECK_EQ(pws_body_peek(&body, NULL, &bytes), 0);
+    CHECK_EQ(pws_body_read(&body, NULL, got, 1), 0);
+    pws_body_reset(&body, &shared);
+    CHECK_EQ(shared.memory_all, 0);
+    CHECK(!has_block());
+}
+
+TEST(a_body_that_is_not_given_away_leaves_its_block)
+{
+    static const size_t taken[] = {0, 1, 50000};
+
+    for (int i = 0; i < 3; i++) {
+        prepare();
+        put_block();
+        CHECK_EQ(pws_body_open(&body, &shared, 50000), 0);
+        add(0, 50000, 777);
+        body.complete = true;
+        CHECK_EQ(pws_body_read(&body, NULL, got, taken[i]), taken[i]);
+        CHECK(taken[i] == 0 || pws_body_give(&body) == NULL);
+        pws_body_reset(&body, &shared);
+        CHECK_EQ(shared.memory_all, 0);
+        CHECK(has_block());
+    }
+}
+
+TEST(a_block_is_for_bodies_that_fill_half_of_it)
+{
+    prepare();
+    put_block();
+    CHECK_EQ(pws_body_open(&body, &shared, 39999), 0);
+    CHECK(body.block == NULL);
+    add(0, 39999, 777);
+    check_content(39999, 500);
+
+    CHECK_EQ(pws_body_open(&body, &shared, 80001), 0);
+    CHECK(body.block == NULL);
+    add(0, 80001, 777);
+    check_content(80001, 500);
+
+    CHECK_EQ(pws_body_open(&body, &shared, 0), 0); /* who knows how long it will be */
+    CHECK(body.block == &block);
+    add(0, 39999, 777);
+    body.complete = true;
+    CHECK(pws_body_give(&body) == NULL);
+    check_content(39999, 500);
+    CHECK(has_block());
+}
+
+TEST(a_body_outgrows_its_block)
+{
+    prepare();
+    put_block();
+    CHECK_EQ(pws_body_open(&body, &shared, 0), 0);
+    add(0, 90000, 999);
+    CHECK_EQ(body.store, PWS_STORE_MEMORY);
+    CHECK(body.block == NULL);
+    CHECK(has_block());
+    check_content(90000, 500);
+
+    CHECK_EQ(pws_body_open(&body, &shared, 0), 0);
+    add(0, LEN, 999);
+    CHECK_EQ(body.store, PWS_STORE_FILE);
+    CHECK(has_block());
+    check_content(LEN, 5000);
+}
+
+TEST(what_outgrows_its_block_takes_the_memory_of_another_body)
+{
+    const char *memory;
+
+    prepare();
+    shared.spare_max = 95000;
+    CHECK_EQ(pws_body_open(&body, &shared, 95000), 0);
+    memory = body.memory;
+    pws_body_reset(&body, &shared);
+    put_block();
+    CHECK_EQ(pws_body_open(&body, &shared, 0), 0);
+    add(0, 70000, 999);
+    CHECK(body.block == &block);
+    add(70000, 90000, 999);
+    CHECK(body.memory == memory);
+    CHECK(has_block());
+    check_content(90000, 500);
+    pws_body_drop_spare(&shared);
+}
+
+TEST(a_block_does_not_widen_the_bounds)
+{
+    prepare();
+    put_block();
+    shared.memory_all_max = sizeof(block_memory) - 1;
+    CHECK_EQ(pws_body_open(&body, &shared, 50000), 0);
+    CHECK(body.block == NULL);
+    CHECK(has_block());
+    pws_body_reset(&body, &shared);
+}
+
 TEST(without_a_folder_memory_takes_more_but_has_a_bound)
 {
     prepare();

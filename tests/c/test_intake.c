@@ -436,6 +436,70 @@ TEST(a_body_and_the_next_request_may_come_in_one_piece)
     finish();
 }
 
+static const char NEXT[] = "GET /next HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/* As send_chunked, in one piece, with `count` requests behind. */
+static void
+send_chunked_and_more(size_t len, size_t chunk, const char *last, unsigned count)
+{
+    char *all = malloc(2 * len + 1000 + count * sizeof(NEXT));
+    size_t size = 0;
+
+    for (size_t at = 0; at < len; at += chunk) {
+        size_t n = len - at < chunk ? len - at : chunk;
+
+        size += (size_t)sprintf(all + size, "%zx\r\n", n);
+        memcpy(all + size, data + at, n);
+        size += n;
+        size += (size_t)sprintf(all + size, "\r\n");
+    }
+    size += (size_t)sprintf(all + size, "%s", last);
+    for (unsigned i = 0; i < count; i++) {
+        size += (size_t)sprintf(all + size, "%s", NEXT);
+    }
+    peer_send_bytes(&p, all, size);
+    free(all);
+}
+
+/* The end of the body is received where that stays, and with it as much of the next
+ * requests as has room where these are looked for. */
+TEST(behind_a_long_chunked_body_stand_the_next_requests)
+{
+    static char memory[250000];
+    static const size_t lens[] = {40000, 131072, 200000, 240000};
+    static const size_t chunks[] = {999, 4096, 65536, 250000};
+    static const char *const lasts[] = {"0\r\n\r\n", "0;x=y\r\nA: b\r\n\r\n"};
+
+    for (size_t i = 0; i < 64; i++) {
+        pws_body_block block = {memory, sizeof(memory), NULL};
+        size_t len = lens[i % 4], chunk = chunks[i / 4 % 4];
+        unsigned count = i >= 32 ? 1 : len == lens[0] ? 4000 : 500;
+        pws_exchange *x;
+
+        prepare();
+        rig_open(&r);
+        pws_body_block_put(&r.engine.bodies.blocks, &block);
+        peer_connect(&p, &r, 0);
+        peer_send(&p, request("POST", "/", "Transfer-Encoding: chunked\r\n"));
+        UNTIL(&r, rig_in_state(&r, PWS_CONN_BODY));
+        send_chunked_and_more(len, chunk, lasts[i / 16 % 2], count);
+        x = rig_request(&r);
+        CHECK(x->body.block == &block);
+        CHECK_EQ(x->in_next, x->raw_at); /* it was not copied from there */
+        check_read(x, len, 65536);
+        rig_answer(x);
+        r.serve = true;
+        CHECK_EQ(peer_response(&p), 200);
+        CHECK_BODY(&p, "/");
+        for (unsigned k = 0; k < count; k++) {
+            CHECK_EQ(peer_response(&p), 200);
+            CHECK_BODY(&p, "/next");
+        }
+        r.serve = false;
+        finish();
+    }
+}
+
 TEST(a_head_may_be_larger_than_a_block)
 {
     char *head = malloc(200000), *at = head;

@@ -1,5 +1,7 @@
 """wsgi.input behaves like io.BytesIO with the body in it, however the body comes."""
 
+import contextlib
+import hashlib
 import io
 import json
 import os
@@ -40,6 +42,9 @@ STEPS = {
     "next": [["next"], ["next"], ["read", 3], ["next"], ["readline"], ["iterate"]],
     "mixed": [["read", 2], ["readline"], ["read", 3], ["readlines", 4], ["read"]],
 }
+
+# Around what the receive buffer holds, and what is kept in memory.
+LONG = [65_000, 66_000, 100_000, 500_000, 1_000_000, 1 << 20, (1 << 20) + 1]
 
 WAYS = {
     "in memory": {},
@@ -160,6 +165,47 @@ def test_a_large_upload_arrives_whole(standing, way):
         client.send(message(b"/", body, "length"))
 
         assert client.response().body == body
+
+
+@pytest.mark.contract(cases=2)
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+@pytest.mark.parametrize(
+    "sizes",
+    [LONG, LONG[::-1], LONG[3:4] * 5],
+    ids=["growing", "shrinking", "alike"],
+)
+def test_bodies_that_an_app_keeps_do_not_change(standing, coding, sizes):
+    """Whoever reads one whole may get the memory that it was received in."""
+    server = standing("hoarding")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in sizes]
+        for _ in range(8):
+            bodies = [os.urandom(size) for size in sizes]
+            sent = [message(b"/", body, coding) for body in bodies]
+            for client, data in zip(clients, sent, strict=True):
+                client.send(data[:60_000])
+            for client, data in zip(clients, sent, strict=True):
+                client.send(data[60_000:])
+            for client, body in zip(clients, bodies, strict=True):
+                assert client.response().json() == hashlib.sha256(body).hexdigest()
+        for client in clients:
+            answer = client.get("/").json()
+
+            assert answer["kept"] >= 8
+            assert answer["changed"] == []
+
+
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+def test_who_reads_a_body_again_finds_its_end(standing, coding):
+    """Also where the memory of the one before was given away."""
+    steps = [["read"], ["read"], ["readline"], ["readlines"]]
+    target = b"/?" + quote(json.dumps(steps)).encode()
+    with standing("reader").connect() as client:
+        for number in range(5):
+            body = b"%d" % number * 300_000
+            client.send(message(target, body, coding))
+
+            assert client.response().json()["results"] == take(io.BytesIO(body), steps)
 
 
 def test_a_spooled_body_leaves_no_name_behind(serve, tmp_path):
