@@ -463,6 +463,7 @@ pws_crew_park(pws_crew *crew, const pws_crew_wish *wish)
     pws_engine *e = crew->engine;
     waiter w = {.parking = {.x = wish->x,
                             .what = wish->what,
+                            .emptied = wish->emptied,
                             .deadline_ms = wish->deadline_ms,
                             .patience_ms = wish->patience_ms,
                             .notice = tell_waiter,

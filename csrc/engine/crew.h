@@ -104,11 +104,12 @@ uint32_t pws_crew_wait_call(pws_crew *crew, uint32_t seen, int timeout_ms);
 void pws_crew_end(pws_crew *crew);
 
 /* Park the exchange of the calling thread until something of `what` has happened, on
- * behalf of a thread of the crew or any other. `deadline_ms`, `patience_ms` and the
- * result are as park.h has them. Without the lease. */
+ * behalf of a thread of the crew or any other. The fields and the result are as park.h
+ * has them. Without the lease. */
 typedef struct {
     pws_exchange *x;
     unsigned what;
+    uint32_t emptied;
     int64_t deadline_ms, patience_ms;
 } pws_crew_wish;
 int pws_crew_park(pws_crew *crew, const pws_crew_wish *wish);

@@ -178,6 +178,7 @@ void pws_engine_slim(pws_engine *e, pws_exchange *x);
 typedef struct {
     pws_exchange *x;
     unsigned what;       /* PWS_READABLE ... */
+    uint32_t emptied;    /* x->emptied when it could not be sent: PWS_WRITABLE */
     int64_t timeout_ms;  /* 0: none */
     int64_t patience_ms; /* how long, in all waits for this request's client, other
                             requests may be kept waiting; 0: for ever */

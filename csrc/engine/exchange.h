@@ -60,7 +60,9 @@ struct pws_exchange {
     uint64_t sent;        /* bytes of all responses sent through this exchange */
     uint64_t sent_before; /* of these, when the connection began to wait in SENDING */
     pws_parking *parked;  /* its executor, waiting for the client: see park.h */
-    int64_t queued_ms;    /* when it was queued */
+    _Atomic uint32_t emptied; /* changes when one of several executors has sent all that
+                                 was there while others wait for room to send */
+    int64_t queued_ms;        /* when it was queued */
     int64_t held_ms;   /* for which other requests have waited for this one's client */
     uint32_t answered; /* responses in the output since it was last empty */
     int status;

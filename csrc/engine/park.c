@@ -139,6 +139,9 @@ has_happened(const pws_parking *p)
 {
     _Atomic uint32_t *events = &p->x->conn->events;
 
+    if ((p->what & PWS_WRITABLE) != 0 && atomic_load(&p->x->emptied) != p->emptied) {
+        return true;
+    }
     if ((atomic_load(events) & (p->what | PWS_BROKEN)) == 0) {
         return false;
     }

@@ -44,6 +44,7 @@ struct pws_parking {
     /* By the owner, before it is parked: */
     pws_exchange *x;
     unsigned what;          /* PWS_READABLE ... */
+    uint32_t emptied;       /* x->emptied when it could not be sent: PWS_WRITABLE */
     int64_t deadline_ms;    /* on the engine's clock; PWS_NEVER: none */
     int64_t patience_ms;    /* how long, in all waits for this request's client, others
                                may be kept waiting for an executor; 0: for ever */

@@ -389,6 +389,10 @@ wait_until(pws_engine *e, const pws_wait *wait, int64_t deadline_ms)
             }
             return 1;
         }
+        if ((wait->what & PWS_WRITABLE) != 0 &&
+            atomic_load(&wait->x->emptied) != wait->emptied) {
+            return 1;
+        }
         if (left_ms <= 0) {
             return 0;
         }

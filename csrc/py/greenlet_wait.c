@@ -365,13 +365,13 @@ pws_greenlet_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
         return -1;
     }
     w->parking.what = what;
+    w->parking.emptied = atomic_load(&lane->x->emptied);
     w->parking.deadline_ms =
         timeout_ms > 0 ? pws_clock_now_ms() + timeout_ms : PWS_NEVER;
     do {
         w->resumed = false;
         rc = wait_and_return(lane, w);
-    } while (rc == 0 && w->parking.result == PWS_PARK_CANCELLED &&
-             !(what == PWS_WRITABLE && pws_exchange_pending(lane->x) == 0));
+    } while (rc == 0 && w->parking.result == PWS_PARK_CANCELLED);
     if (rc == 0) {
         rc = w->parking.result != PWS_PARK_OVER ? 1
                                                 : 0; /* or another one has sent all */

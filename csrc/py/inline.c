@@ -110,7 +110,10 @@ wait_and_look(pws_lane *lane, const pws_wait *wait)
 int
 pws_inline_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
 {
-    pws_wait wait = {.x = lane->x, .what = what, .patience_ms = timeout_ms};
+    pws_wait wait = {.x = lane->x,
+                     .what = what,
+                     .emptied = atomic_load(&lane->x->emptied),
+                     .patience_ms = timeout_ms};
     int64_t deadline_ms = PWS_NEVER;
     pws_clock now;
 
@@ -133,9 +136,6 @@ pws_inline_wait(pws_lane *lane, unsigned what, int64_t timeout_ms)
         }
         if (PyErr_CheckSignals() < 0) {
             return -1;
-        }
-        if (what == PWS_WRITABLE && pws_exchange_pending(lane->x) == 0) {
-            return 1; /* another thread has sent all */
         }
         pws_clock_read(&now);
     }

@@ -149,8 +149,8 @@ pws_response_start(pws_lane *lane, uint64_t known_length)
 }
 
 /* Send what the client takes, without the GIL when it is much. Another thread may wait
- * for it to take something, and there will be no event for that when nothing is left.
- */
+ * for it to take something, or be about to, and there will be no event for that when
+ * nothing is left. */
 static void
 flush(pws_lane *lane)
 {
@@ -164,6 +164,7 @@ flush(pws_lane *lane)
     }
     if (atomic_load_explicit(&lane->waiters, memory_order_relaxed) > 0 &&
         pws_exchange_pending(lane->x) == 0) {
+        atomic_fetch_add(&lane->x->emptied, 1);
         lane->rouse(lane);
     }
 }

@@ -180,8 +180,11 @@ wait_for_client(pws_lane *lane, unsigned what, int64_t timeout_ms)
     worker *w = lane->executor;
     pws_exchange *x = lane->x;
     pws_crew *crew = &w->all->crew;
-    pws_crew_wish wish = {
-        .x = x, .what = what, .deadline_ms = PWS_NEVER, .patience_ms = timeout_ms};
+    pws_crew_wish wish = {.x = x,
+                          .what = what,
+                          .emptied = atomic_load(&x->emptied),
+                          .deadline_ms = PWS_NEVER,
+                          .patience_ms = timeout_ms};
     int rc;
 
     if (lane->engine->abandoned) {

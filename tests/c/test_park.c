@@ -110,6 +110,29 @@ TEST(what_has_happened_before_is_not_waited_for)
     finish();
 }
 
+/* There will be no event for that. */
+TEST(what_another_one_has_sent_meanwhile_is_not_waited_for)
+{
+    peer slow;
+    pws_exchange *x;
+    pws_parking p;
+    pws_wait wait;
+
+    start();
+    x = begin_stream(&slow, "/");
+    (void)rig_wait(x, PWS_WRITABLE, 1); /* what was noted at the beginning */
+    p = parking(x, PWS_WRITABLE);
+    wait = (pws_wait){.x = x, .what = PWS_WRITABLE, .timeout_ms = 5000};
+    p.emptied = wait.emptied = atomic_load(&x->emptied);
+    atomic_fetch_add(&x->emptied, 1);
+    CHECK(!pws_park(&r.engine, &p));
+    CHECK_EQ(p.result, PWS_PARK_HAPPENED);
+    CHECK_EQ(pws_engine_wait(&r.engine, &wait), 1);
+    peer_send(&slow, "abc");
+    end_stream(x, &slow);
+    finish();
+}
+
 TEST(a_deadline_resumes)
 {
     peer slow;
