@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "engine/park.h"
 #include "py/berth_time.h"
+#include "py/turn.h"
 
 /* A greenlet that lets others go on: it is on the pool's list until a step takes it
  * off. */
@@ -47,6 +48,9 @@ pws_greenlet_go_on(const pws_greenlets *pool, PyObject *greenlet)
 
     if (pws_greenlet_switch(pool, greenlet) == 0) {
         return 0;
+    }
+    if (pool->hosted->config.engine->abandoned) {
+        pws_turn_end_child(); /* the greenlet has forked, and ended there */
     }
     PyErr_Fetch(&type, &error, &traceback);
     PyErr_NormalizeException(&type, &error, &traceback);

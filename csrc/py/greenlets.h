@@ -32,7 +32,7 @@
  *   overdue(g)      request_timeout is over: interrupt it, in a turn of the loop
  *   call_off(g)     the server's time is over: likewise
  *   stray(error)    what a greenlet of the app's has ended with, that a step has gone
- *                   on with
+ *                   on with; raises what is the hub's business
  *
  * None of them may switch to another greenlet, but for forget.
  */

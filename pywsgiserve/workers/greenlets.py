@@ -102,6 +102,8 @@ class Host:
 
     def stray(self, error: BaseException) -> None:
         """What a greenlet of the app's has ended with: as if the hub had gone on with it."""
+        if isinstance(error, greenlet.GreenletExit):
+            raise error  # No greenlet ends with that: somebody ends the hub.
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             self.throw(self.hub.parent, error)
         else:

@@ -203,6 +203,10 @@ def beside(environ):
         try:
             body.read()
         except OSError:
+            if environ["QUERY_STRING"] == "forks":
+                kept.append(os.fork())
+                if kept[-1] == 0:
+                    raise
             over.set()
             if environ["QUERY_STRING"] == "exits":
                 sys.exit(3)

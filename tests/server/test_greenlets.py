@@ -529,6 +529,17 @@ def test_a_child_that_comes_back_is_ended(start):
         server.wait_for("came back into the server")
 
 
+def test_a_child_that_fails_where_its_client_was_waited_for_is_ended(start):
+    with start("--no-request-buffering") as server:
+        with server.connect() as client:
+            post(client, "/beside?forks", 4)
+            client.head()
+            assert client.chunk() == b"begun"
+        server.wait_for("came back into the server")
+
+        assert server.get("/bury").body == b"1"
+
+
 def test_what_an_app_forks_is_no_worker(start):
     """It ends by the signals that a worker handles, and the worker does not."""
     with start() as server:
