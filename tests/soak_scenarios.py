@@ -254,7 +254,14 @@ def storm(site: Site, count: int) -> None:
         while len(site.everybody()) > 1:
             now = len(site.everybody())
             site.signal(signal.SIGTTOU)
-            site.until(lambda now=now: len(site.everybody()) < now, "fewer workers")
+            # Those that were asked for before may still be on their way.
+            again = time.monotonic() + 5
+            site.until(
+                lambda now=now, again=again: (
+                    len(site.everybody()) < now or time.monotonic() > again
+                ),
+                "fewer workers",
+            )
         site.signal(signal.SIGTTIN)
         site.settled(2)
         site.served()

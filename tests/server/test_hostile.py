@@ -166,7 +166,8 @@ def test_clients_that_take_every_connection_give_way(serve, state):
         "in a body": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na",
         "reading": b"GET /shared HTTP/1.1\r\nHost: x\r\n\r\n",
     }[state]
-    with serve("slow_readers", backlog=2048) as server:
+    patient = dict.fromkeys(("header_timeout", "body_timeout", "send_timeout"), 600)
+    with serve("slow_readers", backlog=2048, **patient) as server:
         crowd = [server.connect(receive_buffer=4096) for _ in range(1100)]
         for client in crowd:
             client.send(data)
