@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -88,7 +89,7 @@ class Build(build):
 
 
 class BuildExt(build_ext):
-    """Python's headers as system headers, and no stale in-place module."""
+    """Python's headers as system headers, all processors, no stale in-place module."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -112,6 +113,17 @@ class BuildExt(build_ext):
         note.unlink(missing_ok=True)
         super().run()
         note.write_text(made)
+
+    def build_extensions(self) -> None:
+        one_by_one = self.compiler.compile
+
+        def compile_together(sources: list[str], **how: object) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = pool.map(lambda source: one_by_one([source], **how), sources)
+                return [path for paths in objects for path in paths]
+
+        self.compiler.compile = compile_together
+        super().build_extensions()
 
 
 def files(pattern: str) -> list[str]:
