@@ -12,6 +12,9 @@
  * one of several workers would get everything at low load. */
 #define ACCEPTS_A_TURN 16
 
+/* Connections that are accepted in one look while they come in crowds. */
+#define CROWD 8
+
 /* How long no accept is tried after one has failed for want of descriptors or memory.
  */
 #define ACCEPT_PAUSE_MS 250
@@ -306,26 +309,33 @@ take_next(pws_engine *e, pws_listener *l)
     return rc;
 }
 
-/* How many connections are taken now. While turns are short, one in each; but when time
- * has passed since the last look, some may have gathered, and those whom we serve
- * already are not to go first for longer than that: all, or, where siblings may be idle
- * sooner than we are, one for each request that was handed out meanwhile. */
+/* How many connections are taken now. While turns are short, one in each, or some if
+ * there was more than one at the last look that could tell: that saves most of the
+ * turns. But when time has passed since the last look, some may have gathered, and
+ * those whom we serve already are not to go first for longer than that: all, or, where
+ * siblings may be idle sooner than we are, one for each request that was handed out
+ * meanwhile. */
 static uint32_t
-share(const pws_engine *e)
+share(const pws_engine *e, const pws_listener *l)
 {
+    bool alone = !has_rivals(e);
+
     if (e->clock.now_ms == e->looked_ms) {
-        return 1;
+        return alone && l->crowded ? CROWD : 1;
     }
-    return has_rivals(e) ? e->handed_out : UINT32_MAX;
+    return alone ? UINT32_MAX : e->handed_out;
 }
 
 void
 pws_accept_event(pws_engine *e, uint64_t key)
 {
     pws_listener *l = &e->listeners[key & INDEX_MASK];
-    uint32_t most = share(e), taken = 0;
+    uint32_t most = share(e, l), taken = 0;
 
     while (l->polled && take_next(e, l) == 1 && ++taken < most) {
+    }
+    if (most > 1) {
+        l->crowded = taken > 1;
     }
 }
 

@@ -24,7 +24,9 @@ typedef struct {
     unsigned index;        /* among the addresses of its server */
     unsigned slot;         /* whose worker polls it; PWS_EVERY_SLOT: they all do */
     unsigned accepted;     /* since it was last put at the end of the kernel's queue */
+    unsigned silent;       /* new connections without a request, since one had one */
     bool polled;           /* it is in the poller's set */
+    bool crowded;          /* more than one connection came at once, lately */
     pws_address address;   /* as the kernel says, so with the real port */
     dev_t device;          /* of the socket file we made */
     ino_t inode;           /* 0: we made none */

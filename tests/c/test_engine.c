@@ -250,6 +250,99 @@ TEST(after_a_long_turn_all_are_accepted_who_have_come)
     }
 }
 
+/* One look at the only listener, in the same tick of the clock as the last one. Returns
+ * how many connections it has taken. */
+static uint64_t
+look_again(void)
+{
+    uint64_t before = r.engine.accepted;
+
+    r.engine.looked_ms = r.engine.clock.now_ms;
+    pws_accept_event(&r.engine, PWS_LISTENER_KEY);
+    return r.engine.accepted - before;
+}
+
+/* While they come in crowds, a look takes some; when one has come alone, the next look
+ * takes one, as it does where siblings may be idle. */
+TEST(a_crowd_is_accepted_some_at_a_time)
+{
+    enum { FIRST = 3, CROWD = 8, N = FIRST + CROWD + 4 };
+
+    rig_start(&r);
+    for (int i = 0; i < FIRST; i++) {
+        peer_connect(&peers[i], &r, 0);
+    }
+    r.engine.looked_ms = 0; /* a long time ago */
+    pws_accept_event(&r.engine, PWS_LISTENER_KEY);
+    CHECK_EQ(r.engine.accepted, FIRST);
+    for (int i = FIRST; i < N; i++) {
+        peer_connect(&peers[i], &r, 0);
+    }
+    r.config.rivals = &two;
+    CHECK_EQ(look_again(), 1);
+    r.config.rivals = NULL;
+    CHECK_EQ(look_again(), CROWD);
+    CHECK_EQ(look_again(), 3); /* and has seen that there are no more */
+    peer_connect(&p, &r, 0);
+    CHECK_EQ(look_again(), 1);
+    peer_close(&p);
+    UNTIL(&r, pws_engine_open(&r.engine) == N);
+    peer_connect(&p, &r, 0);
+    peer_connect(&q, &r, 0);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(look_again(), 1);
+    peer_close(&p);
+    peer_close(&q);
+    close_peers(N);
+}
+
+/* Where requests come later than their connections do, nobody reads before they are
+ * there, but for a try now and then, which finds out when that has changed. */
+TEST(new_connections_are_not_read_in_vain)
+{
+    enum { SILENT = 8, N = 40 };
+    unsigned tried = 0, later = 0;
+
+    rig_start(&r);
+    for (int i = 0; i < SILENT; i++) {
+        peer_connect(&peers[i], &r, 0);
+        UNTIL(&r, r.engine.accepted == (uint64_t)i + 1);
+        CHECK_EQ(r.listeners[0].silent, i + 1);
+    }
+    for (int i = SILENT; i < N && tried == 0; i++) {
+        peer_connect(&peers[i], &r, 0);
+        peer_send(&peers[i], request("GET", "/a", ""));
+        CHECK_EQ(look_again(), 1);
+        tried += r.engine.queued;
+        if (tried == 0) {
+            rig_reply(rig_request(&r), "later");
+            CHECK_EQ(peer_response(&peers[i]), 200);
+            CHECK_BODY(&peers[i], "later");
+            later++;
+        }
+    }
+    CHECK_EQ(tried, 1);
+    CHECK_EQ(later, 7);
+    CHECK_EQ(r.listeners[0].silent, 0);
+    rig_reply(rig_request(&r), "at once");
+    close_peers(N);
+}
+
+/* Nobody waits for the poller then. */
+TEST(the_last_connections_before_an_end_are_read_at_once)
+{
+    rig_start(&r);
+    r.listeners[0].silent = 8;
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/a", ""));
+    pws_engine_drain(&r.engine);
+    CHECK_EQ(r.engine.queued, 1);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&p), 200);
+    peer_check_closed(&p);
+    rig_close(&r);
+}
+
 /* The listener cannot be put back into the set now: it is tried again. */
 TEST(a_listener_that_could_not_be_watched_is_tried_again)
 {
