@@ -15,6 +15,11 @@
 /* Connections that are accepted in one look while they come in crowds. */
 #define CROWD 8
 
+/* After so many connections in a row whose request did not come with them, a listener's
+ * may be left unread, but for one in some. */
+#define SILENT_MAX 8
+#define TRY_EVERY 16
+
 /* How long no accept is tried after one has failed for want of descriptors or memory.
  */
 #define ACCEPT_PAUSE_MS 250
@@ -67,10 +72,23 @@ is_barred(const pws_engine_config *config, const pws_conn *c)
            !is_in(config->admitted, config->admitted_count, &c->peer);
 }
 
+/* Whether to look for the request of a new connection at once. Where most have not come
+ * yet it would be in vain; but none is to wait behind requests that are later, or
+ * because nobody polls, for longer than a tick. */
+static bool
+may_have_request(const pws_engine *e, pws_listener *l)
+{
+    bool may_wait =
+        e->accepting && e->queue_first == NULL && e->clock.now_ms == e->looked_ms;
+
+    return !may_wait || l->silent < SILENT_MAX || ++l->silent % TRY_EVERY == 0;
+}
+
 static void
 adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
 {
     pws_conn *c = pws_pool_take(&e->conns);
+    bool look = may_have_request(e, l);
 
     if (c == NULL) {
         close(fd);
@@ -88,7 +106,10 @@ adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
     c->barred = is_barred(e->config, c);
     e->slots[c->slot].conn = c;
     e->accepted++;
-    pws_conn_begin(e, c);
+    pws_conn_begin(e, c, look);
+    if (look) {
+        l->silent = c->state == PWS_CONN_IDLE ? l->silent + 1 : 0;
+    }
 }
 
 /* Returns 1 after an accepted connection, 0 when none waits, -1 with errno when

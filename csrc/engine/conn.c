@@ -12,11 +12,6 @@
 #define GATHER_MAX 16
 #define GATHER_BYTES (48u * 1024)
 
-/* After so many connections in a row whose request did not come with them, a listener's
- * are not read before the poller says that there is something, but for one in some. */
-#define SILENT_MAX 8
-#define TRY_EVERY 16
-
 /* Something can be read, be it the end. */
 #define INPUT (PWS_READABLE | PWS_PEER_DONE | PWS_BROKEN)
 
@@ -440,29 +435,19 @@ pws_conn_give(pws_engine *e, pws_conn *c)
     return true;
 }
 
-/* Whether to look for the request of a new connection at once. */
-static bool
-may_have_request(const pws_engine *e, pws_listener *l)
-{
-    return !e->accepting || l->silent < SILENT_MAX || ++l->silent % TRY_EVERY == 0;
-}
-
 void
-pws_conn_begin(pws_engine *e, pws_conn *c)
+pws_conn_begin(pws_engine *e, pws_conn *c, bool look)
 {
-    pws_listener *l = c->listener;
-
     pws_conn_set_state(e, c, PWS_CONN_IDLE);
     if (c->barred) {
         turn_away(e, c);
-        return;
     }
-    if (!may_have_request(e, l)) {
+    else if (look) {
+        read_head(e, c);
+    }
+    else {
         become_idle(e, c);
-        return;
     }
-    read_head(e, c);
-    l->silent = c->state == PWS_CONN_IDLE ? l->silent + 1 : 0;
 }
 
 void

@@ -49,8 +49,9 @@ typedef struct pws_conn {
     pws_peer peer;
 } pws_conn;
 
-/* Begin with an accepted socket: reads at once what is there. */
-void pws_conn_begin(pws_engine *e, pws_conn *c);
+/* Begin with an accepted socket. `look`: reads at once what is there; else when the
+ * poller says that there is something. */
+void pws_conn_begin(pws_engine *e, pws_conn *c, bool look);
 
 /* The poller saw `what` (PWS_READABLE ...). */
 void pws_conn_event(pws_engine *e, pws_conn *c, unsigned what);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "engine/exchange.h"
+#include "engine/io.h"
 
 /* Spare connections that are closed together. */
 #define TOGETHER 16
@@ -110,6 +111,22 @@ cut(pws_engine *e, pws_conn *c)
     pws_conn_close(e, c, until_end ? PWS_CLOSE_RESET : PWS_CLOSE_BOTH_WAYS);
 }
 
+/* Those whose next request has come, which nobody has seen yet, stay. */
+static void
+leave_those_with_requests(candidates *all)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < all->count; i++) {
+        const pws_conn *c = all->list[i].conn;
+
+        if (c->state != PWS_CONN_IDLE || !pws_io_has_bytes(c->fd)) {
+            all->list[left++] = all->list[i];
+        }
+    }
+    all->count = left;
+}
+
 static bool
 may_say(pws_engine *e)
 {
@@ -137,6 +154,7 @@ pws_evict_for_slot(pws_engine *e)
         }
     }
     chosen = spare.count > 0 ? &spare : &slow;
+    leave_those_with_requests(chosen);
     if (chosen->count > 0 && may_say(e)) {
         pws_log(PWS_LOG_WARNING, "No room for new connections, %u are open: closing %s",
                 pws_engine_open(e),

@@ -48,6 +48,14 @@ pws_io_recv(int fd, char *dst, size_t room)
     return outcome(n);
 }
 
+bool
+pws_io_has_bytes(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 ssize_t
 pws_io_send(int fd, const char *src, size_t len, bool more)
 {

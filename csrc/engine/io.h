@@ -34,6 +34,9 @@
 
 ssize_t pws_io_recv(int fd, char *dst, size_t room);
 
+/* Whether bytes have come that nobody has received. They stay. */
+bool pws_io_has_bytes(int fd);
+
 /* `more`: other bytes follow at once, so a short packet may wait for them. */
 ssize_t pws_io_send(int fd, const char *src, size_t len, bool more);
 ssize_t pws_io_sendv(int fd, const struct iovec *parts, int count, bool more);

@@ -268,7 +268,9 @@ TEST(a_crowd_is_accepted_some_at_a_time)
 {
     enum { FIRST = 3, CROWD = 8, N = FIRST + CROWD + 4 };
 
-    rig_start(&r);
+    rig_prepare(&r);
+    r.local = true; /* who has connected is there */
+    rig_open(&r);
     for (int i = 0; i < FIRST; i++) {
         peer_connect(&peers[i], &r, 0);
     }
@@ -296,50 +298,90 @@ TEST(a_crowd_is_accepted_some_at_a_time)
     close_peers(N);
 }
 
+static void
+prepare_silent(void)
+{
+    rig_prepare(&r);
+    r.local = true; /* what was sent is there */
+    rig_open(&r);
+    r.listeners[0].silent = 8;
+}
+
+static void
+connect_with_request(peer *client)
+{
+    peer_connect(client, &r, 0);
+    peer_send(client, request("GET", "/a", ""));
+}
+
 /* Where requests come later than their connections do, nobody reads before they are
  * there, but for a try now and then, which finds out when that has changed. */
 TEST(new_connections_are_not_read_in_vain)
 {
-    enum { SILENT = 8, N = 40 };
-    unsigned tried = 0, later = 0;
+    enum { LATER = 7, N = LATER + 2 };
 
-    rig_start(&r);
-    for (int i = 0; i < SILENT; i++) {
-        peer_connect(&peers[i], &r, 0);
-        UNTIL(&r, r.engine.accepted == (uint64_t)i + 1);
-        CHECK_EQ(r.listeners[0].silent, i + 1);
-    }
-    for (int i = SILENT; i < N && tried == 0; i++) {
-        peer_connect(&peers[i], &r, 0);
-        peer_send(&peers[i], request("GET", "/a", ""));
+    prepare_silent();
+    r.listeners[0].silent = 7;
+    peer_connect(&peers[0], &r, 0);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(r.listeners[0].silent, 8);
+    for (int i = 1; i <= LATER; i++) {
+        connect_with_request(&peers[i]);
         CHECK_EQ(look_again(), 1);
-        tried += r.engine.queued;
-        if (tried == 0) {
-            rig_reply(rig_request(&r), "later");
-            CHECK_EQ(peer_response(&peers[i]), 200);
-            CHECK_BODY(&peers[i], "later");
-            later++;
-        }
+        CHECK_EQ(r.engine.queued, 0);
+        rig_answer(rig_request(&r));
+        CHECK_EQ(peer_response(&peers[i]), 200);
     }
-    CHECK_EQ(tried, 1);
-    CHECK_EQ(later, 7);
+    connect_with_request(&peers[N - 1]);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(r.engine.queued, 1);
     CHECK_EQ(r.listeners[0].silent, 0);
-    rig_reply(rig_request(&r), "at once");
+    rig_answer(rig_request(&r));
     close_peers(N);
+}
+
+/* Who has come first is not to wait until there is time to poll. */
+TEST(new_connections_are_read_at_once_when_requests_wait)
+{
+    prepare_silent();
+    connect_with_request(&p);
+    UNTIL(&r, r.engine.queued == 1);
+    r.listeners[0].silent = 8;
+    connect_with_request(&q);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(r.engine.queued, 2);
+    r.serve = true;
+    CHECK_EQ(peer_response(&p), 200);
+    CHECK_EQ(peer_response(&q), 200);
+    peer_close(&p);
+    peer_close(&q);
+    rig_close(&r);
+}
+
+TEST(the_first_connections_of_a_tick_are_read_at_once)
+{
+    prepare_silent();
+    connect_with_request(&p);
+    r.engine.looked_ms = 0; /* a long time ago */
+    pws_accept_event(&r.engine, PWS_LISTENER_KEY);
+    CHECK_EQ(r.engine.queued, 1);
+    rig_answer(rig_request(&r));
+    peer_close(&p);
+    rig_close(&r);
 }
 
 /* Nobody waits for the poller then. */
 TEST(the_last_connections_before_an_end_are_read_at_once)
 {
-    rig_start(&r);
-    r.listeners[0].silent = 8;
-    peer_connect(&p, &r, 0);
-    peer_send(&p, request("GET", "/a", ""));
+    prepare_silent();
+    connect_with_request(&p);
+    r.engine.looked_ms = now_ms();
     pws_engine_drain(&r.engine);
     CHECK_EQ(r.engine.queued, 1);
     rig_answer(rig_request(&r));
     CHECK_EQ(peer_response(&p), 200);
     peer_check_closed(&p);
+    peer_close(&p);
     rig_close(&r);
 }
 

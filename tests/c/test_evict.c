@@ -64,6 +64,23 @@ TEST(those_without_a_request_go_together_when_they_had_time)
     finish(4);
 }
 
+/* Even a connection that has waited for long is not closed in the face of its request.
+ */
+TEST(a_request_that_nobody_has_seen_yet_keeps_its_connection)
+{
+    connect_all(2);
+    age(0, 2000);
+    age(1, 2000);
+    peer_send(&peers[0], request("GET", "/a", ""));
+    CHECK_EQ(conn(0)->state, PWS_CONN_IDLE);
+    CHECK_EQ(pws_evict_for_slot(&r.engine), 1);
+    CHECK(conn(0) != NULL && conn(1) == NULL);
+    CHECK_EQ(pws_evict_for_slot(&r.engine), 0);
+    r.serve = true;
+    CHECK_EQ(peer_response(&peers[0]), 200);
+    finish(2);
+}
+
 TEST(of_the_slow_only_the_slowest_goes_and_of_the_others_none)
 {
     connect_all(3);
