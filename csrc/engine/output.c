@@ -143,7 +143,8 @@ pws_output_may_hold(const pws_output *out, size_t len, const void *object)
 {
     pws_output_shared *shared = out->shared;
 
-    if (len <= pws_output_block_room(out)) {
+    if (len <= pws_output_block_room(out) ||
+        (out->pending == 0 && len <= PWS_BLOCK_SIZE)) {
         return true;
     }
     if (out->in_memory >= PWS_OUTPUT_MEMORY_MAX ||

@@ -112,7 +112,8 @@ pws_output_commit(pws_output *out, size_t n)
 }
 
 /* Whether `len` more bytes may wait in memory: as a copy, or pinned with `object`. What
- * fits into the block always may. */
+ * fits into the block always may, and what would fit into one if nothing waits: there
+ * is nothing then that its writer could wait for. */
 bool pws_output_may_hold(const pws_output *out, size_t len, const void *object);
 
 /* Add a copy of the bytes. Returns 0 or -1 without memory. */

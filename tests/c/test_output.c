@@ -293,21 +293,29 @@ TEST(memory_of_all_outputs_has_a_bound)
 
     prepare(true);
     pws_output_init(&other, &shared);
-    shared.memory_limit_all = 200000;
+    shared.memory_limit_all = 300000;
     CHECK_EQ(pws_output_pin(&out, data, 150000, &objects[0]), 0);
-    CHECK(pws_output_may_hold(&other, 50000, NULL));
-    CHECK(!pws_output_may_hold(&other, 50001, NULL));
-    CHECK(!pws_output_may_hold(&other, 150000, &objects[1]));
-    CHECK(pws_output_may_hold(&other, 150000, &objects[0])); /* costs nothing more */
+    CHECK(pws_output_may_hold(&other, 150000, NULL));
+    CHECK(!pws_output_may_hold(&other, 150001, NULL));
+    CHECK(!pws_output_may_hold(&other, 200000, &objects[1]));
+    CHECK(pws_output_may_hold(&other, 200000, &objects[0])); /* costs nothing more */
     CHECK_EQ(pws_output_pin(&other, data, 150000, &objects[0]), 0);
     CHECK_EQ(atomic_load(&shared.memory_all), 150000);
     other.block = block;
     pws_output_clear(&other);
     CHECK_EQ(atomic_load(&shared.memory_all), 150000);
-    CHECK_EQ(pws_output_copy(&other, data, 100000), 0);
+    CHECK_EQ(pws_output_copy(&other, data, 150000), 0);
     CHECK(!pws_output_may_hold(&other, 1, NULL));
     pws_output_clear(&other);
+    shared.memory_limit_all = 0;
     CHECK(pws_output_may_hold(&other, PWS_BLOCK_SIZE, NULL)); /* the block is its own */
+    CHECK(!pws_output_may_hold(&other, PWS_BLOCK_SIZE + 1, NULL));
+    other.block = NULL;
+    CHECK(pws_output_may_hold(&other, PWS_BLOCK_SIZE, NULL)); /* nothing else waits */
+    CHECK(!pws_output_may_hold(&other, PWS_BLOCK_SIZE + 1, NULL));
+    CHECK_EQ(pws_output_copy(&other, data, 1), 0);
+    CHECK(!pws_output_may_hold(&other, 1, NULL));
+    pws_output_clear(&other);
     references = -1;
     pws_output_clear(&out);
     for (pws_segment *s = pws_released_take(&shared.released), *next; s != NULL;
