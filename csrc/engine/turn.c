@@ -218,16 +218,20 @@ pws_engine_arm(pws_engine *e)
                           sooner(pws_park_wait_ms(e), next_due_ms(e)));
 }
 
-/* What must come before a wait: it may queue requests and free slots. */
-static void
+/* What must come before a wait: it may queue requests and free slots. Returns whether
+ * it was the last thing that a drain has waited for: then nothing may come any more. */
+static bool
 begin_turn(pws_engine *e)
 {
+    bool was_drained = pws_engine_is_drained(e);
+
     pws_turn_update_clock(e);
     pws_turn_take_hand_backs(e);
     if (e->queue_first != NULL && e->config->queue_timeout_ms > 0) {
         pws_give_up_late(e);
     }
     pws_accept_again(e);
+    return !was_drained && pws_engine_is_drained(e);
 }
 
 /* The rest of a turn: a new batch if the last one is used up, as much of it as allowed.
@@ -247,8 +251,10 @@ run_turn(pws_engine *e, uint32_t budget, int timeout_ms)
 int
 pws_engine_poll(pws_engine *e, uint32_t budget, int timeout_ms)
 {
-    begin_turn(e);
-    if (run_turn(e, budget, e->queue_first != NULL ? 0 : timeout_ms) < 0) {
+    if (begin_turn(e) || e->queue_first != NULL) {
+        timeout_ms = 0;
+    }
+    if (run_turn(e, budget, timeout_ms) < 0) {
         return -1;
     }
     return has_chores(e) || e->queue_first != NULL ? 1 : 0;
@@ -260,8 +266,8 @@ pws_engine_relieve(pws_engine *e, int timeout_ms)
     int64_t began_ms = e->clock.now_ms;
     bool others_wait = e->queue_first != NULL;
 
-    begin_turn(e);
-    if (run_turn(e, NO_APP, sooner(pws_park_wait_ms(e), timeout_ms)) < 0) {
+    timeout_ms = begin_turn(e) ? 0 : sooner(pws_park_wait_ms(e), timeout_ms);
+    if (run_turn(e, NO_APP, timeout_ms) < 0) {
         return -1;
     }
     if (others_wait) {
@@ -299,7 +305,7 @@ rouse(pws_engine *e, bool requests)
 void
 pws_engine_tidy(pws_engine *e)
 {
-    begin_turn(e);
+    (void)begin_turn(e);
     pws_turn_resume_ready(e);
     rouse(e, false);
 }

@@ -180,6 +180,31 @@ TEST(accepting_pauses_without_descriptors_and_recovers)
     rig_close(&r);
 }
 
+/* Who waits in the queue when an engine drains is accepted when that is possible again.
+ * If that is the last thing to do, nothing would end a wait after it. */
+TEST(a_drain_that_ends_between_waits_is_seen_at_once)
+{
+    struct rlimit old, few;
+    int64_t start;
+
+    rig_start(&r);
+    peer_connect(&p, &r, 0);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = old;
+    few.rlim_cur = (rlim_t)p.fd + 1;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    pws_engine_drain(&r.engine);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    CHECK_EQ(r.engine.unclosed, 1);
+    peer_reset(&p);
+    r.engine.accept_again_ms = 0;
+    start = now_ms();
+    CHECK(pws_engine_poll(&r.engine, 1, 20000) >= 0);
+    CHECK(pws_engine_is_drained(&r.engine));
+    CHECK(now_ms() - start < 10000);
+    rig_close(&r);
+}
+
 /* A pause that nothing will end any more must not keep the loop awake. */
 TEST(an_engine_that_drains_in_a_pause_sleeps)
 {
