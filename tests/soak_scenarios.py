@@ -244,6 +244,17 @@ def recycle(reason: str, styles: tuple[Style, ...] = STYLES, **settings: object)
 
 def storm(site: Site, count: int) -> None:
     """TTIN and TTOU, faster than workers start or end."""
+
+    def asked_for() -> int:
+        """Workers, by the signals that were handled: some of those sent may be merged."""
+        wanted = 2
+        for more in re.findall(r"Handling signal: tt(in)?", site.server.stderr):
+            wanted = wanted + 1 if more else max(1, wanted - 1)
+        return wanted
+
+    def handled() -> int:
+        return site.server.stderr.count("Handling signal: ttou")
+
     with site.running(), site.loaded():
         for number in range(count):
             fewer = random.random() < 0.5
@@ -251,16 +262,13 @@ def storm(site: Site, count: int) -> None:
             if number % 5 == 4:
                 site.served()
             site.actions += 1
-        while len(site.everybody()) > 1:
-            now = len(site.everybody())
+        while asked_for() > 1:
+            before = handled()
             site.signal(signal.SIGTTOU)
-            # Those that were asked for before may still be on their way.
-            again = time.monotonic() + 5
+            site.until(lambda before=before: handled() > before, "TTOU is handled")
             site.until(
-                lambda now=now, again=again: (
-                    len(site.everybody()) < now or time.monotonic() > again
-                ),
-                "fewer workers",
+                lambda: len(site.everybody()) == asked_for(),
+                "as many workers as were asked for",
             )
         site.signal(signal.SIGTTIN)
         site.settled(2)

@@ -72,14 +72,20 @@ is_barred(const pws_engine_config *config, const pws_conn *c)
            !is_in(config->admitted, config->admitted_count, &c->peer);
 }
 
+/* While turns are short, many are in one tick of the clock. */
+static bool
+has_looked_in_tick(const pws_engine *e)
+{
+    return e->clock.now_ms == e->looked_ms;
+}
+
 /* Whether to look for the request of a new connection at once. Where most have not come
  * yet it would be in vain; but none is to wait behind requests that are later, or
  * because nobody polls, for longer than a tick. */
 static bool
 may_have_request(const pws_engine *e, pws_listener *l)
 {
-    bool may_wait =
-        e->accepting && e->queue_first == NULL && e->clock.now_ms == e->looked_ms;
+    bool may_wait = e->accepting && e->queue_first == NULL && has_looked_in_tick(e);
 
     return !may_wait || l->silent < SILENT_MAX || ++l->silent % TRY_EVERY == 0;
 }
@@ -88,7 +94,7 @@ static void
 adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
 {
     pws_conn *c = pws_pool_take(&e->conns);
-    bool look = may_have_request(e, l);
+    bool look;
 
     if (c == NULL) {
         close(fd);
@@ -106,6 +112,7 @@ adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
     c->barred = is_barred(e->config, c);
     e->slots[c->slot].conn = c;
     e->accepted++;
+    look = may_have_request(e, l);
     pws_conn_begin(e, c, look);
     if (look) {
         l->silent = c->state == PWS_CONN_IDLE ? l->silent + 1 : 0;
@@ -341,7 +348,7 @@ share(const pws_engine *e, const pws_listener *l)
 {
     bool alone = !has_rivals(e);
 
-    if (e->clock.now_ms == e->looked_ms) {
+    if (has_looked_in_tick(e)) {
         return alone && l->crowded ? CROWD : 1;
     }
     return alone ? UINT32_MAX : e->handed_out;

@@ -172,21 +172,6 @@ begin_linger(pws_engine *e, pws_conn *c)
     }
 }
 
-/* Whether bytes are there that nobody has read, which are thrown away. A read that took
- * all that was asked for has left it open. */
-static bool
-has_unread(pws_engine *e, pws_conn *c)
-{
-    char *block = pws_pool_take(&e->blocks);
-    ssize_t n = 1;
-
-    if (block != NULL) {
-        n = pws_io_recv(c->fd, block, PWS_BLOCK_SIZE);
-        pws_pool_give(&e->blocks, block);
-    }
-    return n > 0;
-}
-
 void
 pws_conn_end(pws_engine *e, pws_conn *c)
 {
@@ -196,8 +181,10 @@ pws_conn_end(pws_engine *e, pws_conn *c)
     bool more_may_come = x->linger || x->request.keep_alive ||
                          (x->body.complete && x->in_next < x->in_end);
 
+    /* Where a read took all that was asked for, there may be more. */
     if (cut || (events & PWS_BROKEN) != 0 ||
-        (!more_may_come && ((events & PWS_READABLE) == 0 || !has_unread(e, c)))) {
+        (!more_may_come &&
+         ((events & PWS_READABLE) == 0 || !pws_io_has_bytes(c->fd)))) {
         /* Only a reset tells a client that reads until the end that this is not the
          * end. */
         pws_conn_close(e, c,

@@ -10,8 +10,9 @@
 #include "engine/engine.h"
 
 /* worker_connections, or descriptors, are all in use: close some that have been without
- * a whole request for a second or more, the longest first; or, when there are none, the
- * slowest client that moves less than 4 KiB a second. Returns how many were closed. */
+ * a whole request for a second or more, the longest first, but for those whose request
+ * has come and was not read yet; or, when there are none, the slowest client that moves
+ * less than 4 KiB a second. Returns how many were closed. */
 unsigned pws_evict_for_slot(pws_engine *e);
 
 /* The files of responses take all that they may: cut the slowest reader that has one.

@@ -500,10 +500,11 @@ def test_a_socket_that_cannot_be_had_is_tried_again(share):
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (free, hard))
         server.process.send_signal(signal.SIGTTIN)
         server.wait_for("reuse_port: no socket for another worker, which shares one: ")
-        # Between two tries: one that finds a place, but no socket, shares for good.
-        server.wait_for("no place for a worker: ")
-        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
         assert server.get().status == 200
+        # Between two tries: one that finds a place, but no socket, shares for good.
+        tries = server.stderr.count("no place for a worker: ")
+        server.wait_for(f"(?s)(no place for a worker: .*?){{{tries + 1}}}")
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
         server.wait_for_workers(3)
         wait_for_one_each(server, 3)
 
