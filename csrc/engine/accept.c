@@ -79,23 +79,63 @@ has_looked_in_tick(const pws_engine *e)
     return e->clock.now_ms == e->looked_ms;
 }
 
-/* Whether to look for the request of a new connection at once. Where most have not come
- * yet it would be in vain; but none is to wait behind requests that are later, or
- * because nobody polls, for longer than a tick. */
+/* Whether a new connection may be left unread: not where it would wait behind requests
+ * that are later, or because nobody polls, for longer than a tick. */
+static bool
+may_wait(const pws_engine *e)
+{
+    return e->accepting && e->queue_first == NULL && has_looked_in_tick(e);
+}
+
+/* Whether to look for the request of a new connection that may wait: where most have
+ * not come yet, that would be in vain. */
 static bool
 may_have_request(const pws_engine *e, pws_listener *l)
 {
-    bool may_wait = e->accepting && e->queue_first == NULL && has_looked_in_tick(e);
+    return e->unread_count == PWS_UNREAD_MAX || l->silent < SILENT_MAX ||
+           ++l->silent % TRY_EVERY == 0;
+}
 
-    return !may_wait || l->silent < SILENT_MAX || ++l->silent % TRY_EVERY == 0;
+/* Read those that were left unread, before later ones are read. Those that have gone
+ * meanwhile may have made room for others: these are read in vain at worst. */
+static void
+read_those_left(pws_engine *e)
+{
+    unsigned count = e->unread_count;
+
+    e->unread_count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        pws_conn *c = e->slots[e->unread[i]].conn;
+
+        if (c != NULL && c->state == PWS_CONN_IDLE && !c->served) {
+            pws_conn_resume(e, c);
+        }
+    }
+}
+
+/* One that has just been accepted. */
+static void
+begin(pws_engine *e, pws_listener *l, pws_conn *c)
+{
+    bool look = !may_wait(e) || may_have_request(e, l);
+
+    pws_conn_begin(e, c, look);
+    if (!look) {
+        e->unread[e->unread_count++] = c->slot;
+        return;
+    }
+    l->silent = c->state == PWS_CONN_IDLE ? l->silent + 1 : 0;
 }
 
 static void
 adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
 {
-    pws_conn *c = pws_pool_take(&e->conns);
-    bool look;
+    pws_conn *c;
 
+    if (!may_wait(e)) {
+        read_those_left(e);
+    }
+    c = pws_pool_take(&e->conns);
     if (c == NULL) {
         close(fd);
         return;
@@ -112,11 +152,7 @@ adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
     c->barred = is_barred(e->config, c);
     e->slots[c->slot].conn = c;
     e->accepted++;
-    look = may_have_request(e, l);
-    pws_conn_begin(e, c, look);
-    if (look) {
-        l->silent = c->state == PWS_CONN_IDLE ? l->silent + 1 : 0;
-    }
+    begin(e, l, c);
 }
 
 /* Returns 1 after an accepted connection, 0 when none waits, -1 with errno when

@@ -442,7 +442,7 @@ pws_conn_begin(pws_engine *e, pws_conn *c, bool look)
     if (c->barred) {
         turn_away(e, c);
     }
-    else if (look) {
+    else if (look || pws_conn_poll(e, c) < 0) {
         read_head(e, c);
     }
     else {

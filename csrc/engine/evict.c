@@ -29,20 +29,26 @@ typedef struct {
     unsigned count, room;
 } candidates;
 
+/* Whether its next request has come, and nobody has seen it yet. */
+static bool
+has_request(const pws_conn *c)
+{
+    return c->state == PWS_CONN_IDLE && pws_io_has_bytes(c->fd);
+}
+
 static void
 propose(candidates *all, pws_conn *c, int64_t rank)
 {
-    unsigned at = all->count;
+    bool full = all->count == all->room;
+    unsigned at;
 
-    if (all->count == all->room) {
-        if (rank >= all->list[all->count - 1].rank) {
-            return;
-        }
-        at--;
+    if ((full && rank >= all->list[all->count - 1].rank) || has_request(c)) {
+        return;
     }
-    else {
+    if (!full) {
         all->count++;
     }
+    at = all->count - 1;
     for (; at > 0 && all->list[at - 1].rank > rank; at--) {
         all->list[at] = all->list[at - 1];
     }
@@ -111,22 +117,6 @@ cut(pws_engine *e, pws_conn *c)
     pws_conn_close(e, c, until_end ? PWS_CLOSE_RESET : PWS_CLOSE_BOTH_WAYS);
 }
 
-/* Those whose next request has come, which nobody has seen yet, stay. */
-static void
-leave_those_with_requests(candidates *all)
-{
-    unsigned left = 0;
-
-    for (unsigned i = 0; i < all->count; i++) {
-        const pws_conn *c = all->list[i].conn;
-
-        if (c->state != PWS_CONN_IDLE || !pws_io_has_bytes(c->fd)) {
-            all->list[left++] = all->list[i];
-        }
-    }
-    all->count = left;
-}
-
 static bool
 may_say(pws_engine *e)
 {
@@ -154,7 +144,6 @@ pws_evict_for_slot(pws_engine *e)
         }
     }
     chosen = spare.count > 0 ? &spare : &slow;
-    leave_those_with_requests(chosen);
     if (chosen->count > 0 && may_say(e)) {
         pws_log(PWS_LOG_WARNING, "No room for new connections, %u are open: closing %s",
                 pws_engine_open(e),

@@ -149,7 +149,8 @@ tick_logs(pws_engine *e, int timeout_ms)
                   timeout_ms);
 }
 
-/* Send what is held. Returns whether that was the last thing a drain has waited for. */
+/* Send what is held, which may free places. Returns whether that was the last thing a
+ * drain has waited for. */
 static bool
 send_last(pws_engine *e)
 {
@@ -157,6 +158,7 @@ send_last(pws_engine *e)
         return false;
     }
     pws_hold_send(e);
+    pws_accept_again(e);
     return pws_engine_is_drained(e);
 }
 
@@ -327,6 +329,7 @@ pws_engine_take_event(pws_engine *e)
 void
 pws_engine_rouse(pws_engine *e)
 {
+    pws_accept_again(e);
     rouse(e, e->queue_first != NULL);
 }
 
@@ -336,6 +339,7 @@ pws_engine_take_back(pws_engine *e)
 {
     pws_turn_update_clock(e);
     pws_turn_take_hand_backs(e);
+    pws_accept_again(e);
 }
 
 bool

@@ -147,6 +147,27 @@ TEST(a_full_engine_takes_a_new_client_in_the_place_of_a_slow_one)
     close_peers(n + 1);
 }
 
+TEST(a_full_engine_goes_on_when_a_response_out_of_turn_ends_a_connection)
+{
+    pws_exchange *x;
+
+    rig_start(&r);
+    peer_connect(&p, &r, 0);
+    peer_send(&p, request("GET", "/a", "Connection: close\r\n"));
+    x = rig_request(&r);
+    r.config.worker_connections = 1;
+    pws_accept_stop(&r.engine);
+    r.engine.accept_again_ms = now_ms() + 3600 * 1000;
+    pws_engine_take_back(&r.engine);
+    CHECK(!r.engine.accepting);
+    rig_answer(x);
+    pws_engine_take_back(&r.engine);
+    CHECK(r.engine.accepting);
+    CHECK_EQ(peer_response(&p), 200);
+    peer_close(&p);
+    rig_close(&r);
+}
+
 TEST(accepting_pauses_without_descriptors_and_recovers)
 {
     struct rlimit old, few;
@@ -383,12 +404,69 @@ TEST(new_connections_are_read_at_once_when_requests_wait)
     rig_close(&r);
 }
 
+/* One look at the only listener, a tick after the last one. */
+static void
+look_later(void)
+{
+    r.engine.looked_ms = 0;
+    pws_accept_event(&r.engine, PWS_LISTENER_KEY);
+}
+
+/* And not behind all that have come while an app was busy. */
+TEST(connections_that_were_left_unread_go_before_later_ones)
+{
+    prepare_silent();
+    connect_with_request(&p);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(r.engine.queued, 0);
+    connect_with_request(&q);
+    look_later();
+    CHECK_EQ(r.engine.queued, 2);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&p), 200);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&q), 200);
+    peer_close(&p);
+    peer_close(&q);
+    rig_close(&r);
+}
+
+/* Its place may be another one's then. */
+TEST(a_connection_that_was_left_unread_may_have_gone_meanwhile)
+{
+    prepare_silent();
+    peer_connect(&p, &r, 0);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(r.engine.unread_count, 1);
+    peer_close(&p);
+    UNTIL(&r, pws_engine_open(&r.engine) == 0);
+    connect_with_request(&q);
+    look_later();
+    CHECK_EQ(r.engine.unread_count, 0);
+    CHECK_EQ(r.engine.queued, 1);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&q), 200);
+    peer_close(&q);
+    rig_close(&r);
+}
+
+TEST(only_so_many_connections_are_left_unread)
+{
+    prepare_silent();
+    r.engine.unread_count = PWS_UNREAD_MAX;
+    connect_with_request(&p);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(r.engine.queued, 1);
+    rig_answer(rig_request(&r));
+    peer_close(&p);
+    rig_close(&r);
+}
+
 TEST(the_first_connections_of_a_tick_are_read_at_once)
 {
     prepare_silent();
     connect_with_request(&p);
-    r.engine.looked_ms = 0; /* a long time ago */
-    pws_accept_event(&r.engine, PWS_LISTENER_KEY);
+    look_later();
     CHECK_EQ(r.engine.queued, 1);
     rig_answer(rig_request(&r));
     peer_close(&p);

@@ -7,7 +7,7 @@
 #include "engine/evict.h"
 
 static rig r;
-static peer peers[6];
+static peer peers[20];
 static char big[4 << 20];
 
 static void
@@ -79,6 +79,27 @@ TEST(a_request_that_nobody_has_seen_yet_keeps_its_connection)
     r.serve = true;
     CHECK_EQ(peer_response(&peers[0]), 200);
     finish(2);
+}
+
+/* However many of those have waited for the longest. */
+TEST(those_without_a_request_are_found_behind_those_with_one)
+{
+    enum { N = 18 };
+
+    connect_all(N);
+    for (unsigned i = 0; i < N; i++) {
+        age(i, 5000 - 100 * i);
+    }
+    for (unsigned i = 0; i < N - 1; i++) {
+        peer_send(&peers[i], request("GET", "/a", ""));
+    }
+    CHECK_EQ(pws_evict_for_slot(&r.engine), 1);
+    CHECK(conn(N - 1) == NULL);
+    r.serve = true;
+    for (unsigned i = 0; i < N - 1; i++) {
+        CHECK_EQ(peer_response(&peers[i]), 200);
+    }
+    finish(N);
 }
 
 TEST(of_the_slow_only_the_slowest_goes_and_of_the_others_none)

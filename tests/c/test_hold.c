@@ -1,6 +1,10 @@
 /* engine/hold.c: responses that are sent together, and those that must not wait. */
 #include "peer.h"
 
+#include <poll.h>
+
+#include "engine/accept.h"
+
 #define PEERS (PWS_HOLD_MAX + 2)
 
 static rig r;
@@ -369,6 +373,45 @@ TEST(a_drain_does_not_wait_when_the_last_that_was_held_has_gone)
     }
     check_all();
     finish();
+}
+
+/* An engine that was full takes new connections again before anybody waits. */
+TEST(places_that_are_freed_by_held_responses_are_offered_at_once)
+{
+    pws_exchange *x;
+    peer late;
+
+    for (int polled = 0; polled < 2; polled++) {
+        struct pollfd p = {.events = POLLIN};
+
+        start(2);
+        for (unsigned i = 0; i < count; i++) {
+            peer_send(&peers[i],
+                      "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        }
+        answer_one();
+        CHECK_EQ(r.engine.hold.count, 1);
+        x = rig_request(&r);
+        r.config.worker_connections = 2;
+        pws_accept_stop(&r.engine);
+        r.engine.accept_again_ms = r.engine.clock.now_ms + 3600 * 1000;
+        peer_connect(&late, &r, 0);
+        p.fd = r.listeners[0].fd;
+        CHECK_EQ(poll(&p, 1, 10000), 1);
+        if (polled) {
+            CHECK(pws_engine_relieve(&r.engine, 0) >= 0);
+            CHECK_EQ(r.engine.accepted, 3);
+        }
+        else {
+            pws_hold_send(&r.engine);
+            pws_engine_rouse(&r.engine);
+            CHECK(r.engine.accepting);
+        }
+        rig_reply(x, "held");
+        peer_close(&late);
+        check_all();
+        finish();
+    }
 }
 
 TEST(no_response_waits_where_that_is_forbidden)
