@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pywsgiserve
-from tests.client import DEADLINE_S, SANITIZED, Client, Response
+from tests.client import DEADLINE_S, SANITIZED, Client, Response, eventually
 
 ROOT = Path(__file__).parent.parent
 START_S = 120.0 if SANITIZED else 60.0
@@ -166,6 +166,17 @@ class Server:
                 if self._ended or left <= 0 or not self._lines.wait(left):
                     raise ServerFailed(f"{pattern!r} is not in stderr:\n{self._stderr}")
         return found
+
+    def wait_for_term(self) -> None:
+        """Wait until SIGTERM was handled: the workers were told, as the master, or the
+        app's thread where there is none, sleeps again."""
+        self.wait_for("Handling signal: term")
+        eventually(self.sleeps, "it sleeps")
+
+    def sleeps(self) -> bool:
+        """Whether the main thread neither runs nor is about to."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "S"
 
     def wait_until_listening(self) -> None:
         found = self.wait_for(LISTENING.pattern, START_S)

@@ -258,7 +258,7 @@ def test_an_answer_that_begins_after_the_signal_says_close(serve, short_path):
             client.send(f"GET /?{pipe} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert here.read() == "in the app\n"
             server.process.send_signal(signal.SIGTERM)
-            server.wait_for("Handling signal: term")
+            server.wait_for_term()
             pipe.write("done\n")
 
             assert client.response().says_close
@@ -276,7 +276,7 @@ def test_what_was_pipelined_before_the_signal_is_answered(serve, short_path):
             client.send(2 * request)
             assert here.read() == "in the app\n"
             server.process.send_signal(signal.SIGTERM)
-            server.wait_for("Handling signal: term")
+            server.wait_for_term()
             pipe.write("done\n")
             assert not client.response().says_close
             assert here.read() == "in the app\n"
