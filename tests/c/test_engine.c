@@ -441,12 +441,36 @@ TEST(a_connection_that_was_left_unread_may_have_gone_meanwhile)
     peer_close(&p);
     UNTIL(&r, pws_engine_open(&r.engine) == 0);
     connect_with_request(&q);
+    CHECK_EQ(look_again(), 1);
+    CHECK_EQ(r.engine.unread_count, 2); /* one slot, twice */
+    CHECK_EQ(r.engine.unread[0], r.engine.unread[1]);
+    connect_with_request(&p);
     look_later();
     CHECK_EQ(r.engine.unread_count, 0);
-    CHECK_EQ(r.engine.queued, 1);
+    CHECK_EQ(r.engine.queued, 2);
     rig_answer(rig_request(&r));
     CHECK_EQ(peer_response(&q), 200);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&p), 200);
+    peer_close(&p);
     peer_close(&q);
+    rig_close(&r);
+}
+
+TEST(a_connection_that_cannot_be_watched_is_not_left_unread)
+{
+    int watched;
+
+    prepare_silent();
+    connect_with_request(&p);
+    watched = r.engine.poller.fd;
+    r.engine.poller.fd = -1;
+    CHECK_EQ(look_again(), 1);
+    r.engine.poller.fd = watched;
+    CHECK_EQ(r.engine.queued, 1);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&p), 200);
+    peer_close(&p);
     rig_close(&r);
 }
 

@@ -13,7 +13,9 @@ static char big[4 << 20];
 static void
 connect_all(unsigned count)
 {
-    rig_start(&r);
+    rig_prepare(&r);
+    r.local = true; /* what was sent is there */
+    rig_open(&r);
     for (unsigned i = 0; i < count; i++) {
         peer_connect(&peers[i], &r, 0);
         UNTIL(&r, pws_engine_open(&r.engine) == i + 1);

@@ -175,6 +175,7 @@ def test_clients_that_take_every_connection_give_way(serve, state):
             with server.connect() as client:
                 client.socket.settimeout(4 * DEADLINE_S)
                 assert client.get().body == b"hello"
+        server.wait_for("No room for new connections")
         log = server.stderr
         for client in crowd:
             client.abort()
