@@ -20,6 +20,9 @@
 #define SILENT_MAX 8
 #define TRY_EVERY 16
 
+/* For how long one may be left so while later ones are read. */
+#define UNREAD_MS 10
+
 /* How long no accept is tried after one has failed for want of descriptors or memory.
  */
 #define ACCEPT_PAUSE_MS 250
@@ -79,8 +82,8 @@ has_looked_in_tick(const pws_engine *e)
     return e->clock.now_ms == e->looked_ms;
 }
 
-/* Whether a new connection may be left unread: not where it would wait behind requests
- * that are later, or because nobody polls, for longer than a tick. */
+/* Whether a new connection may be left unread: not where it would wait at once behind
+ * requests that are later, or because nobody polls. */
 static bool
 may_wait(const pws_engine *e)
 {
@@ -96,21 +99,30 @@ may_have_request(const pws_engine *e, pws_listener *l)
            ++l->silent % TRY_EVERY == 0;
 }
 
-/* Read those that were left unread, before later ones are read. Those that have gone
- * meanwhile may have made room for others: these are read in vain at worst. */
+/* Forget those that somebody has read meanwhile, and read those that were left for too
+ * long. */
 static void
-read_those_left(pws_engine *e)
+sift_unread(pws_engine *e)
 {
-    unsigned count = e->unread_count;
+    unsigned count = e->unread_count, left = 0;
 
-    e->unread_count = 0;
+    e->sifted_ms = e->clock.now_ms;
     for (unsigned i = 0; i < count; i++) {
-        pws_conn *c = e->slots[e->unread[i]].conn;
+        const pws_unread *u = &e->unread[i];
+        pws_conn *c = e->slots[u->slot].conn;
 
-        if (c != NULL && c->state == PWS_CONN_IDLE && !c->served) {
+        if (c == NULL || c->generation != u->generation || c->state != PWS_CONN_IDLE ||
+            c->served) {
+            continue;
+        }
+        if (e->clock.now_ms - c->since_ms < UNREAD_MS) {
+            e->unread[left++] = *u;
+        }
+        else {
             pws_conn_resume(e, c);
         }
     }
+    e->unread_count = left;
 }
 
 /* One that has just been accepted. */
@@ -121,7 +133,7 @@ begin(pws_engine *e, pws_listener *l, pws_conn *c)
 
     pws_conn_begin(e, c, look);
     if (!look) {
-        e->unread[e->unread_count++] = c->slot;
+        e->unread[e->unread_count++] = (pws_unread){c->slot, c->generation};
         return;
     }
     l->silent = c->state == PWS_CONN_IDLE ? l->silent + 1 : 0;
@@ -130,12 +142,8 @@ begin(pws_engine *e, pws_listener *l, pws_conn *c)
 static void
 adopt_socket(pws_engine *e, pws_listener *l, int fd, const pws_peer *peer)
 {
-    pws_conn *c;
+    pws_conn *c = pws_pool_take(&e->conns);
 
-    if (!may_wait(e)) {
-        read_those_left(e);
-    }
-    c = pws_pool_take(&e->conns);
     if (c == NULL) {
         close(fd);
         return;
@@ -396,6 +404,9 @@ pws_accept_event(pws_engine *e, uint64_t key)
     pws_listener *l = &e->listeners[key & INDEX_MASK];
     uint32_t most = share(e, l), taken = 0;
 
+    if (e->sifted_ms != e->clock.now_ms) {
+        sift_unread(e); /* before later ones are read */
+    }
     while (l->polled && take_next(e, l) == 1 && ++taken < most) {
     }
     if (most > 1) {

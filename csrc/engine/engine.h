@@ -56,8 +56,11 @@ typedef struct {
 typedef bool (*pws_handler)(void *context, pws_exchange *x);
 #define PWS_HANDLERS_MAX 4
 
-/* New connections of a tick that may be left unread: see accept.c. */
-#define PWS_UNREAD_MAX 64
+/* New connections that may be left unread: see accept.c. */
+#define PWS_UNREAD_MAX 128
+typedef struct {
+    uint32_t slot, generation;
+} pws_unread;
 
 typedef struct {
     pws_conn *conn; /* NULL: free */
@@ -93,9 +96,9 @@ struct pws_engine {
     uint32_t handed_out; /* requests since the listeners were looked at */
     uint32_t look_after; /* so many it is time to do so again, if requests wait */
     int64_t looked_ms;
-    uint32_t unread[PWS_UNREAD_MAX]; /* slots of new connections that nobody has read,
-                                        or that somebody has meanwhile */
+    pws_unread unread[PWS_UNREAD_MAX]; /* or were read since */
     unsigned unread_count;
+    int64_t sifted_ms;       /* when they were looked through */
     pws_said *said;          /* in the log: by this one, or by all of a server */
     int64_t evict_said_ms;   /* when an eviction was last in the log */
     int64_t accept_again_ms; /* after a failed accept; PWS_NEVER: not waiting */

@@ -303,7 +303,7 @@ look_again(void)
 {
     uint64_t before = r.engine.accepted;
 
-    r.engine.looked_ms = r.engine.clock.now_ms;
+    r.engine.looked_ms = r.engine.sifted_ms = r.engine.clock.now_ms;
     pws_accept_event(&r.engine, PWS_LISTENER_KEY);
     return r.engine.accepted - before;
 }
@@ -408,8 +408,21 @@ TEST(new_connections_are_read_at_once_when_requests_wait)
 static void
 look_later(void)
 {
-    r.engine.looked_ms = 0;
+    r.engine.looked_ms = r.engine.sifted_ms = 0;
     pws_accept_event(&r.engine, PWS_LISTENER_KEY);
+}
+
+/* As if those that are unread had been there for so long. */
+static void
+age_unread(int64_t by_ms)
+{
+    for (unsigned i = 0; i < r.engine.unread_count; i++) {
+        pws_conn *c = r.engine.slots[r.engine.unread[i].slot].conn;
+
+        if (c != NULL) {
+            c->since_ms = r.engine.clock.now_ms - by_ms;
+        }
+    }
 }
 
 /* And not behind all that have come while an app was busy. */
@@ -419,11 +432,31 @@ TEST(connections_that_were_left_unread_go_before_later_ones)
     connect_with_request(&p);
     CHECK_EQ(look_again(), 1);
     CHECK_EQ(r.engine.queued, 0);
+    age_unread(10);
     connect_with_request(&q);
     look_later();
     CHECK_EQ(r.engine.queued, 2);
+    CHECK_EQ(r.engine.unread_count, 0);
     rig_answer(rig_request(&r));
     CHECK_EQ(peer_response(&p), 200);
+    rig_answer(rig_request(&r));
+    CHECK_EQ(peer_response(&q), 200);
+    peer_close(&p);
+    peer_close(&q);
+    rig_close(&r);
+}
+
+/* Their requests are on their way. */
+TEST(connections_are_left_unread_for_some_time)
+{
+    prepare_silent();
+    peer_connect(&p, &r, 0);
+    CHECK_EQ(look_again(), 1);
+    age_unread(9);
+    connect_with_request(&q);
+    look_later();
+    CHECK_EQ(r.engine.queued, 1);
+    CHECK_EQ(r.engine.unread_count, 1);
     rig_answer(rig_request(&r));
     CHECK_EQ(peer_response(&q), 200);
     peer_close(&p);
@@ -442,8 +475,12 @@ TEST(a_connection_that_was_left_unread_may_have_gone_meanwhile)
     UNTIL(&r, pws_engine_open(&r.engine) == 0);
     connect_with_request(&q);
     CHECK_EQ(look_again(), 1);
-    CHECK_EQ(r.engine.unread_count, 2); /* one slot, twice */
-    CHECK_EQ(r.engine.unread[0], r.engine.unread[1]);
+    CHECK_EQ(r.engine.unread_count, 2);
+    CHECK_EQ(r.engine.unread[0].slot, r.engine.unread[1].slot);
+    age_unread(9);
+    look_later();
+    CHECK_EQ(r.engine.unread_count, 1);
+    age_unread(10);
     connect_with_request(&p);
     look_later();
     CHECK_EQ(r.engine.unread_count, 0);
