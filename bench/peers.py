@@ -207,8 +207,8 @@ ALL = (
         _called("meinheld"),
         "import meinheld.server",
         "meinheld",
-        "not installed: meinheld 1.0.2 pins a greenlet that does not compile "
-        "on CPython 3.11 or later",
+        "not installed: what meinheld 1.0.2 requires does not compile on CPython 3.11 "
+        "or later; bench/README.md says how to have it with another greenlet",
     ),
     Peer("uwsgi", _uwsgi, "import pyuwsgi", "pyuwsgi"),
     Peer("gunicorn-sync", gunicorn("sync"), "import gunicorn", "gunicorn"),
