@@ -23,8 +23,9 @@ TRACED = ("hello", "close")
 METHOD = (
     "CPU time of all processes and threads of the server (schedstat) by requests that "
     "wrk completed (packets.c on uwsgi); {rounds} rounds of {seconds:g} s in rotating "
-    "order, each server started anew; ratio to the floor of the same round, median; "
-    "~ marks rounds with more than 1 % steal or 3 % of other work on the server's core"
+    "order, each server started anew; ratio to the floor, run for as long just before "
+    "and after, median; ~ marks rounds with more than 1 % steal or 3 % of other work on "
+    "the server's core"
 )
 
 

@@ -1,4 +1,5 @@
-"""CPU time a request: rounds over all servers in rotating order, compared round by round."""
+"""CPU time a request: rounds over all servers in rotating order, each run between two of
+the floor, and compared round by round."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import TypeVar
 
 from bench import load, packets
@@ -42,6 +43,13 @@ class Sample:
     steal: float  # of both cores, taken by the hypervisor
     foreign: float  # of the server's core, taken by other processes
     p999_us: float = 0.0  # where it is measured
+    floor_us: float = 0.0  # what the floor used just before and after; 0: not measured
+
+    @property
+    def relative(self) -> float:
+        """What a round's ratios are formed of: a machine that is slower for some
+        seconds is that for the floor, too."""
+        return self.cpu_us / self.floor_us if self.floor_us else self.cpu_us
 
     @property
     def quiet(self) -> bool:
@@ -82,7 +90,7 @@ class Row:
         pairs = [(s, theirs[s.round]) for s in self.samples if s.round in theirs]
         quiet = [(s, t) for s, t in pairs if s.quiet and t.quiet]
         used = quiet if len(quiet) * 2 >= len(pairs) else pairs
-        return estimate([s.cpu_us / t.cpu_us for s, t in used]) if used else None
+        return estimate([s.relative / t.relative for s, t in used]) if used else None
 
 
 @dataclass(frozen=True)
@@ -125,21 +133,28 @@ def workload_rows(
 
     One failed round makes the row invalid: figures with errors in them mislead."""
     peers = [peer for peer in peers if peer.takes(workload)]
+    floor = next(peer for peer in peers if peer.name == FLOOR)
     samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
     trouble: dict[str, str] = {}
     for number in range(rounds):
-        for peer in rotated(peers, number):
-            if peer.name in trouble:
-                continue
-            try:
+        with _loaded(floor, workload, machine, idle=0) as measured:
+            floors = [measured(number, seconds)]
+            for peer in rotated([peer for peer in peers if peer is not floor], number):
+                if peer.name in trouble:
+                    continue
                 run = partial(_one_run, peer, workload, machine, number, seconds)
-                sample = _quiet(run, attempts)
-            except (ServerError, BadAnswer) as error:
-                trouble[peer.name] = str(error)
-                yield f"  {peer.name}: {error}"
-                continue
-            samples[peer.name].append(sample)
-            yield _told(peer, number, sample)
+                try:
+                    sample = _between_floors(
+                        run, partial(measured, number, seconds), floors, attempts
+                    )
+                except (ServerError, BadAnswer) as error:
+                    trouble[peer.name] = str(error)
+                    yield f"  {peer.name}: {error}"
+                    continue
+                samples[peer.name].append(sample)
+                yield _told(peer, number, sample)
+        samples[FLOOR].append(_middle(floors))
+        yield _told(floor, number, samples[FLOOR][-1])
     for peer in peers:
         yield Row(
             peer.name,
@@ -159,27 +174,58 @@ def _told(peer: Peer, number: int, sample: Sample) -> str:
     )
 
 
-def _quiet(run: Callable[[], Sample], attempts: int) -> Sample:
-    """Run again while others disturb it; the last attempt counts in any case."""
+def _between_floors(
+    run: Callable[[], Sample],
+    floor: Callable[[], Sample],
+    floors: list[Sample],
+    attempts: int,
+) -> Sample:
+    """A run between two of the floor, which are kept in `floors`; again while others
+    disturb it. The last attempt counts in any case."""
     for _ in range(attempts):
-        sample = run()
-        if sample.quiet:
+        before, sample, after = floors[-1], run(), floor()
+        floors.append(after)
+        three = (before, sample, after)
+        if all(one.quiet for one in three):
             break
-    return sample
+    return replace(
+        sample,
+        floor_us=fmean((before.cpu_us, after.cpu_us)),
+        steal=max(one.steal for one in three),
+        foreign=max(one.foreign for one in three),
+    )
+
+
+def _middle(floors: Sequence[Sample]) -> Sample:
+    """All runs of the floor in a round as one, which is 1 to itself."""
+    cpu_us = median(sample.cpu_us for sample in floors)
+    quiet = [sample for sample in floors if sample.quiet] or floors
+    return replace(quiet[0], cpu_us=cpu_us, floor_us=cpu_us)
+
+
+@contextmanager
+def _loaded(
+    peer: Peer, workload: Workload, machine: Machine, *, idle: int
+) -> Iterator[Callable[[int, float], Sample]]:
+    """A new process of that server, warm; call what comes to measure it, as often as
+    you like. In between it has nothing to do."""
+    drive = packets.run if workload.uwsgi else load.run
+    with running(peer, workload, machine) as server:
+        check(server.address, workload)
+        with idle_connections(server, idle):
+            drive(server, machine, WARM_UP_SECONDS)
+            yield lambda number, seconds: window(
+                server, machine, number, seconds, drive
+            )
+    if workload.access_log and peer.name not in (FLOOR, FLOOR_AGAIN):
+        _see_log(server.log)
 
 
 def _one_run(
     peer: Peer, workload: Workload, machine: Machine, number: int, seconds: float
 ) -> Sample:
-    drive = packets.run if workload.uwsgi else load.run
-    with running(peer, workload, machine) as server:
-        check(server.address, workload)
-        with idle_connections(server, workload.idle):
-            drive(server, machine, WARM_UP_SECONDS)
-            sample = window(server, machine, number, seconds, drive)
-    if workload.access_log and peer.name not in (FLOOR, FLOOR_AGAIN):
-        _see_log(server.log)
-    return sample
+    with _loaded(peer, workload, machine, idle=workload.idle) as measured:
+        return measured(number, seconds)
 
 
 def _see_log(log: Path) -> None:

@@ -1,12 +1,14 @@
 """The benchmark: its rows can be asked of the servers that they name, and are measured."""
 
+import contextlib
 import struct
+from dataclasses import replace
 
 import pytest
 
-from bench import workloads
+from bench import measure, workloads
 from bench.client import BadAnswer
-from bench.measure import _see_log
+from bench.measure import Row, Sample, _see_log
 from bench.peers import ALL, FLOOR, OURS
 from tests.bench_command import needs_tools, told
 
@@ -61,6 +63,68 @@ def test_who_writes_no_access_log_is_invalid(tmp_path):
 
     with pytest.raises(BadAnswer, match="no access log"):
         _see_log(log)
+
+
+SAMPLE = Sample(0, cpu_us=5, rps=1e5, busy=1, p50_us=1, p99_us=1, steal=0, foreign=0)
+
+
+def rows_of(monkeypatch, results, **more):
+    """What workload_rows makes of it when the runs of each server have these results,
+    and who ran when."""
+    order = []
+
+    @contextlib.contextmanager
+    def loaded(peer, workload, machine, *, idle):
+        def measured(number, seconds):
+            order.append(peer.name)
+            return replace(results[peer.name].pop(0), round=number)
+
+        yield measured
+
+    monkeypatch.setattr(measure, "_loaded", loaded)
+    events = measure.workload_rows(
+        workloads.named("hello"),
+        [PEERS[name] for name in results],
+        None,
+        seconds=1,
+        **more,
+    )
+    return {row.peer: row for row in events if isinstance(row, Row)}, order
+
+
+def costs(*figures):
+    return [replace(SAMPLE, cpu_us=figure) for figure in figures]
+
+
+def test_each_run_is_between_two_of_the_floor(monkeypatch):
+    results = {FLOOR: costs(4, 6, 10), OURS: costs(10), "bjoern": costs(12)}
+
+    rows, order = rows_of(monkeypatch, results, rounds=1, attempts=1)
+
+    assert order == [FLOOR, OURS, FLOOR, "bjoern", FLOOR]
+    assert rows[OURS].ratio_to(rows[FLOOR]).value == 2
+    assert rows["bjoern"].ratio_to(rows[FLOOR]).value == 1.5
+    assert rows["bjoern"].ratio_to(rows[OURS]).value == 0.75
+    assert rows[FLOOR].cpu_us == 6
+
+
+def test_a_run_beside_a_disturbed_one_of_the_floor_is_made_again(monkeypatch):
+    disturbed = replace(SAMPLE, cpu_us=50, steal=0.5)
+    results = {FLOOR: [*costs(5), disturbed, *costs(5, 5)], OURS: costs(9, 8, 10)}
+
+    rows, _ = rows_of(monkeypatch, results, rounds=1, attempts=3)
+
+    assert rows[OURS].ratio_to(rows[FLOOR]).value == 2
+    assert not rows[OURS].noisy
+    assert rows[FLOOR].cpu_us == 5
+
+
+def test_the_order_of_the_servers_rotates(monkeypatch):
+    results = {FLOOR: costs(*[5] * 6), OURS: costs(5, 5), "bjoern": costs(5, 5)}
+
+    _, order = rows_of(monkeypatch, results, rounds=2, attempts=1)
+
+    assert [name for name in order if name != FLOOR] == [OURS, "bjoern", "bjoern", OURS]
 
 
 @needs_tools
