@@ -134,19 +134,19 @@ def workload_rows(
     One failed round makes the row invalid: figures with errors in them mislead."""
     peers = [peer for peer in peers if peer.takes(workload)]
     floor = next(peer for peer in peers if peer.name == FLOOR)
+    others = [peer for peer in peers if peer is not floor]
     samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
     trouble: dict[str, str] = {}
     for number in range(rounds):
-        with _loaded(floor, workload, machine, idle=0) as measured:
-            floors = [measured(number, seconds)]
-            for peer in rotated([peer for peer in peers if peer is not floor], number):
+        with _needed(), _loaded(floor, workload, machine) as measured:
+            floor_run = _needed()(partial(measured, number, seconds))
+            floors = [floor_run()]
+            for peer in rotated(others, number):
                 if peer.name in trouble:
                     continue
                 run = partial(_one_run, peer, workload, machine, number, seconds)
                 try:
-                    sample = _between_floors(
-                        run, partial(measured, number, seconds), floors, attempts
-                    )
+                    sample = _between_floors(run, floor_run, floors, attempts)
                 except (ServerError, BadAnswer) as error:
                     trouble[peer.name] = str(error)
                     yield f"  {peer.name}: {error}"
@@ -174,16 +174,25 @@ def _told(peer: Peer, number: int, sample: Sample) -> str:
     )
 
 
+@contextmanager
+def _needed() -> Iterator[None]:
+    """Around what is the floor's: when that fails, nothing can be compared."""
+    try:
+        yield
+    except (ServerError, BadAnswer) as error:
+        raise SystemExit(f"{FLOOR}: {error}") from error
+
+
 def _between_floors(
     run: Callable[[], Sample],
-    floor: Callable[[], Sample],
+    floor_run: Callable[[], Sample],
     floors: list[Sample],
     attempts: int,
 ) -> Sample:
     """A run between two of the floor, which are kept in `floors`; again while others
     disturb it. The last attempt counts in any case."""
     for _ in range(attempts):
-        before, sample, after = floors[-1], run(), floor()
+        before, sample, after = floors[-1], run(), floor_run()
         floors.append(after)
         three = (before, sample, after)
         if all(one.quiet for one in three):
@@ -197,26 +206,28 @@ def _between_floors(
 
 
 def _middle(floors: Sequence[Sample]) -> Sample:
-    """All runs of the floor in a round as one, which is 1 to itself."""
-    cpu_us = median(sample.cpu_us for sample in floors)
+    """Of the runs of the floor in a round the one in the middle, which is 1 to itself."""
     quiet = [sample for sample in floors if sample.quiet] or floors
-    return replace(quiet[0], cpu_us=cpu_us, floor_us=cpu_us)
+    middle = sorted(quiet, key=lambda sample: sample.cpu_us)[len(quiet) // 2]
+    return replace(middle, floor_us=middle.cpu_us)
 
 
 @contextmanager
 def _loaded(
-    peer: Peer, workload: Workload, machine: Machine, *, idle: int
+    peer: Peer, workload: Workload, machine: Machine
 ) -> Iterator[Callable[[int, float], Sample]]:
     """A new process of that server, warm; call what comes to measure it, as often as
-    you like. In between it has nothing to do."""
+    you like. In between it has nothing to do, and no connections."""
     drive = packets.run if workload.uwsgi else load.run
     with running(peer, workload, machine) as server:
         check(server.address, workload)
-        with idle_connections(server, idle):
-            drive(server, machine, WARM_UP_SECONDS)
-            yield lambda number, seconds: window(
-                server, machine, number, seconds, drive
-            )
+        drive(server, machine, WARM_UP_SECONDS)
+
+        def measured(number: int, seconds: float) -> Sample:
+            with idle_connections(server, workload.idle):
+                return window(server, machine, number, seconds, drive)
+
+        yield measured
     if workload.access_log and peer.name not in (FLOOR, FLOOR_AGAIN):
         _see_log(server.log)
 
@@ -224,7 +235,7 @@ def _loaded(
 def _one_run(
     peer: Peer, workload: Workload, machine: Machine, number: int, seconds: float
 ) -> Sample:
-    with _loaded(peer, workload, machine, idle=workload.idle) as measured:
+    with _loaded(peer, workload, machine) as measured:
         return measured(number, seconds)
 
 

@@ -74,10 +74,13 @@ def rows_of(monkeypatch, results, **more):
     order = []
 
     @contextlib.contextmanager
-    def loaded(peer, workload, machine, *, idle):
+    def loaded(peer, workload, machine):
         def measured(number, seconds):
             order.append(peer.name)
-            return replace(results[peer.name].pop(0), round=number)
+            result = results[peer.name].pop(0)
+            if isinstance(result, Exception):
+                raise result
+            return replace(result, round=number)
 
         yield measured
 
@@ -117,6 +120,22 @@ def test_a_run_beside_a_disturbed_one_of_the_floor_is_made_again(monkeypatch):
     assert rows[OURS].ratio_to(rows[FLOOR]).value == 2
     assert not rows[OURS].noisy
     assert rows[FLOOR].cpu_us == 5
+
+
+def test_who_fails_is_invalid_and_the_others_go_on(monkeypatch):
+    results = {FLOOR: costs(5, 5), OURS: [BadAnswer("late")], "bjoern": costs(10)}
+
+    rows, _ = rows_of(monkeypatch, results, rounds=1, attempts=1)
+
+    assert rows[OURS].trouble == "late"
+    assert rows["bjoern"].ratio_to(rows[FLOOR]).value == 2
+
+
+def test_the_floor_s_failure_is_nobody_else_s(monkeypatch):
+    results = {FLOOR: [*costs(5), BadAnswer("late")], OURS: costs(10)}
+
+    with pytest.raises(SystemExit, match="floor: late"):
+        rows_of(monkeypatch, results, rounds=1, attempts=1)
 
 
 def test_the_order_of_the_servers_rotates(monkeypatch):
