@@ -20,7 +20,7 @@ typedef struct {
     pws_greenlet_api api;
     PyObject *hub; /* switches to the others, and is switched to when they wait */
     /* of the host */
-    PyObject *make, *settle, *forget, *late, *overdue, *call_off, *stray;
+    PyObject *make, *settle, *forget, *late, *overdue, *call_off, *stray, *look;
     PyObject *context;                             /* of each lane */
     pws_address_text addresses[PWS_ADDRESS_CACHE]; /* of all lanes */
     unsigned long thread;                          /* the hub's */
@@ -30,6 +30,7 @@ typedef struct {
     int64_t trim_ms;
     pws_berth *oldest, *newest; /* with a request in hand */
     uint32_t in_hand;
+    uint32_t unseen; /* requests that have ended since the last step, outside of one */
     pws_lane *model; /* of the lanes that are made in a crowd; NULL: none was yet */
     pws_berth *hands[PWS_BOARD_HANDS]; /* whose requests the board shows; NULL: free */
     pws_nap *nap_first, *nap_last;     /* greenlets that go on in the next step */

@@ -13,6 +13,10 @@
 /* Requests in hand from which on the next one is to hold little memory. */
 #define CROWD 32
 
+/* Requests that end between two steps until the host is asked for one: the next ones of
+ * their clients may be there. */
+#define LOOK_AFTER 16
+
 /* How often those that were not needed meanwhile are let go of. */
 #define TRIM_MS 1000
 
@@ -149,6 +153,23 @@ is_full(const pws_greenlets *pool)
     return pool->free == NULL && pool->count >= pool->most;
 }
 
+/* A request has ended. */
+static void
+look_soon(pws_greenlets *pool)
+{
+    PyObject *result;
+
+    if (pool->look == Py_None || pool->hosted->stepping ||
+        ++pool->unseen != LOOK_AFTER) {
+        return;
+    }
+    result = PyObject_CallNoArgs(pool->look);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(pool->look);
+    }
+    Py_XDECREF(result);
+}
+
 /* The request of a berth, from the beginning to the end. */
 static void
 serve(pws_berth *berth)
@@ -166,7 +187,8 @@ serve(pws_berth *berth)
     pws_hosted_done(pool->hosted, x);
     pws_turn_count(berth->lane->config);
     forget(berth);
-    see_whether_it_is_over(berth); /* that may have waited */
+    look_soon(pool);
+    see_whether_it_is_over(berth); /* these may have waited */
     was_full = is_full(pool);
     push_free(pool, berth);
     if (was_full && !pool->hosted->stepping) {
@@ -429,6 +451,7 @@ look_around(pws_runner *runner)
 {
     pws_greenlets *pool = pool_of(runner);
 
+    pool->unseen = 0;
     if (pool->nap_first != NULL && pws_greenlet_wake_naps(pool) < 0) {
         return -1;
     }
@@ -482,6 +505,7 @@ free_pool(pws_greenlets *pool)
     Py_CLEAR(pool->overdue);
     Py_CLEAR(pool->call_off);
     Py_CLEAR(pool->stray);
+    Py_CLEAR(pool->look);
     Py_CLEAR(pool->context);
     Py_CLEAR(pool->forker);
     if (pool->model != NULL) {
@@ -548,6 +572,7 @@ read_host(pws_greenlets *pool, PyObject *host)
         read_attribute(host, "overdue", &pool->overdue) < 0 ||
         read_attribute(host, "call_off", &pool->call_off) < 0 ||
         read_attribute(host, "stray", &pool->stray) < 0 ||
+        read_attribute(host, "look", &pool->look) < 0 ||
         read_attribute(host, "connections", &connections) < 0) {
         return -1;
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import eventlet
     from eventlet import event, hubs
+    from eventlet.hubs.timer import Timer
 
 from pywsgiserve import logs
 from pywsgiserve.workers.greenlets import Host, Loop, Turns, end, take_signals, wait
@@ -49,7 +51,14 @@ def serve(engine: _core.Server, app: Any, life: Life) -> None:
             ended.send()
 
     turns = Turns(engine, on_end)
-    engine.begin(app, Host(hub.greenlet, life.worker.cfg.worker_connections, throw))
+
+    def look() -> None:
+        # In the midst of the timers that are due: add_timer() would leave it for the next
+        # round of the hub.
+        heapq.heappush(hub.timers, (0, Timer(0, turns)))
+
+    most = life.worker.cfg.worker_connections
+    engine.begin(app, Host(hub.greenlet, most, throw, look))
     take_signals(life, hub.greenlet, loop)
     watcher = hub.add(hub.READ, engine.fileno(), turns, turns, turns)
     os.register_at_fork(after_in_child=hubs.use_hub)

@@ -81,6 +81,9 @@ class Host:
     connections: int
     # Throws into a greenlet, soon: in a turn of the loop, and not in the caller's.
     throw: Callable[[greenlet.greenlet, BaseException], object]
+    # Has a step taken before more of the greenlets go on that are due: the next requests
+    # of those that have been answered would wait for the last one.
+    look: Callable[[], object] | None = None
 
     settle = staticmethod(frames.begin_greenlet)  # Nothing may lie between.
 
