@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "py/call.h"
+#include "py/greenlet_host.h"
 #include "py/greenlet_wait.h"
 #include "py/berth_time.h"
 #include "py/turn.h"
@@ -12,10 +13,6 @@
 
 /* Requests in hand from which on the next one is to hold little memory. */
 #define CROWD 32
-
-/* Requests that end between two steps until the host is asked for one: the next ones of
- * their clients may be there. */
-#define LOOK_AFTER 16
 
 /* How often those that were not needed meanwhile are let go of. */
 #define TRIM_MS 1000
@@ -27,36 +24,6 @@ pool_of(pws_runner *runner)
 }
 
 /* In a greenlet */
-
-/* Whether a request has left something in the __dict__ of its greenlet, such as what
- * belongs to gevent.local. Most leave nothing. */
-static bool
-has_left_something(PyObject *greenlet)
-{
-    Py_ssize_t offset = Py_TYPE(greenlet)->tp_dictoffset;
-    PyObject *dict;
-
-    if (offset <= 0) {
-        return true; /* it is somewhere else */
-    }
-    dict = *(PyObject **)(void *)((char *)greenlet + offset);
-    return dict != NULL && PyDict_GET_SIZE(dict) > 0;
-}
-
-static void
-forget(pws_berth *berth)
-{
-    PyObject *result;
-
-    if (!has_left_something(berth->greenlet)) {
-        return;
-    }
-    result = PyObject_CallOneArg(berth->pool->forget, berth->greenlet);
-    if (result == NULL) {
-        PyErr_WriteUnraisable(berth->pool->forget);
-    }
-    Py_XDECREF(result);
-}
 
 /* Until there is a request, or the greenlet is to return. What somebody throws in
  * meanwhile was meant for a request that has ended. */
@@ -153,23 +120,6 @@ is_full(const pws_greenlets *pool)
     return pool->free == NULL && pool->count >= pool->most;
 }
 
-/* A request has ended. */
-static void
-look_soon(pws_greenlets *pool)
-{
-    PyObject *result;
-
-    if (pool->look == Py_None || pool->hosted->stepping ||
-        ++pool->unseen != LOOK_AFTER) {
-        return;
-    }
-    result = PyObject_CallNoArgs(pool->look);
-    if (result == NULL) {
-        PyErr_WriteUnraisable(pool->look);
-    }
-    Py_XDECREF(result);
-}
-
 /* The request of a berth, from the beginning to the end. */
 static void
 serve(pws_berth *berth)
@@ -186,26 +136,14 @@ serve(pws_berth *berth)
     berth->x = NULL;
     pws_hosted_done(pool->hosted, x);
     pws_turn_count(berth->lane->config);
-    forget(berth);
-    look_soon(pool);
+    pws_greenlet_host_forget(pool, berth->greenlet);
+    pws_greenlet_host_look(pool);
     see_whether_it_is_over(berth); /* these may have waited */
     was_full = is_full(pool);
     push_free(pool, berth);
     if (was_full && !pool->hosted->stepping) {
         pws_hosted_look(pool->hosted);
     }
-}
-
-/* Before any frame of Python's lies in the greenlet. */
-static void
-settle(const pws_berth *berth)
-{
-    PyObject *result = PyObject_CallNoArgs(berth->pool->settle);
-
-    if (result == NULL) {
-        PyErr_WriteUnraisable(berth->pool->settle);
-    }
-    Py_XDECREF(result);
 }
 
 static PyObject *
@@ -216,7 +154,7 @@ live(PyObject *capsule, PyObject *Py_UNUSED(unused))
     if (berth == NULL) {
         return NULL;
     }
-    settle(berth);
+    pws_greenlet_host_settle(berth->pool);
     while (!berth->ends) {
         if (berth->x != NULL) {
             serve(berth);
@@ -497,15 +435,7 @@ pws_greenlets_call_off(pws_runner *runner)
 static void
 free_pool(pws_greenlets *pool)
 {
-    Py_CLEAR(pool->hub);
-    Py_CLEAR(pool->make);
-    Py_CLEAR(pool->settle);
-    Py_CLEAR(pool->forget);
-    Py_CLEAR(pool->late);
-    Py_CLEAR(pool->overdue);
-    Py_CLEAR(pool->call_off);
-    Py_CLEAR(pool->stray);
-    Py_CLEAR(pool->look);
+    pws_greenlet_host_clear(pool);
     Py_CLEAR(pool->context);
     Py_CLEAR(pool->forker);
     if (pool->model != NULL) {
@@ -550,45 +480,6 @@ end(pws_runner *runner)
     free_pool(pool);
 }
 
-static int
-read_attribute(PyObject *host, const char *name, PyObject **value)
-{
-    *value = PyObject_GetAttrString(host, name);
-    return *value != NULL ? 0 : -1;
-}
-
-/* Returns 0 or -1 with an exception. */
-static int
-read_host(pws_greenlets *pool, PyObject *host)
-{
-    PyObject *connections = NULL;
-    unsigned long most;
-
-    if (read_attribute(host, "hub", &pool->hub) < 0 ||
-        read_attribute(host, "make", &pool->make) < 0 ||
-        read_attribute(host, "settle", &pool->settle) < 0 ||
-        read_attribute(host, "forget", &pool->forget) < 0 ||
-        read_attribute(host, "late", &pool->late) < 0 ||
-        read_attribute(host, "overdue", &pool->overdue) < 0 ||
-        read_attribute(host, "call_off", &pool->call_off) < 0 ||
-        read_attribute(host, "stray", &pool->stray) < 0 ||
-        read_attribute(host, "look", &pool->look) < 0 ||
-        read_attribute(host, "connections", &connections) < 0) {
-        return -1;
-    }
-    most = PyLong_AsUnsignedLong(connections);
-    Py_DECREF(connections);
-    if (PyErr_Occurred()) {
-        return -1;
-    }
-    if (!PyObject_TypeCheck(pool->hub, pool->api.type)) {
-        PyErr_Format(PyExc_TypeError, "hub: expected a greenlet, got %R", pool->hub);
-        return -1;
-    }
-    pool->most = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
-    return 0;
-}
-
 pws_runner *
 pws_greenlets_runner_new(pws_hosted *h, PyObject *host)
 {
@@ -610,7 +501,7 @@ pws_greenlets_runner_new(pws_hosted *h, PyObject *host)
     pool->thread = PyThread_get_thread_ident();
     pool->context = PyContext_CopyCurrent();
     if (pool->context == NULL || pws_greenlet_api_load(&pool->api) < 0 ||
-        read_host(pool, host) < 0) {
+        pws_greenlet_host_read(pool, host) < 0) {
         free_pool(pool);
         return NULL;
     }

@@ -16,29 +16,8 @@
 
 #include "py/hosted.h"
 
-/* A runner for an engine that is about to begin, or NULL with an exception set. `host`
- * has these attributes, which are read once:
- *
- *   hub             the greenlet that runs the host's loop, and calls the steps
- *   connections     how many requests there may be at a time
- *   make(run)       a new greenlet that will call run(), whose parent is the hub
- *   settle()        what such a greenlet calls first of all, before it has any frame
- *                   of Python's
- *   forget(g)       the request in the greenlet has ended, and has left something in
- *                   the greenlet's __dict__
- *   late(g, overdue, text)
- *                   say that the request of this greenlet is slow or overdue, and where
- *                   it is; the text is "GET /path, 1.2 s"
- *   overdue(g)      request_timeout is over: interrupt it, in a turn of the loop
- *   call_off(g)     the server's time is over: likewise
- *   stray(error)    what a greenlet of the app's has ended with, that a step has gone
- *                   on with; raises what is the hub's business
- *   look()          many requests have ended since the last step, outside of one: take
- *                   another one before the others that are due go on; None if the hub
- *                   cannot. It is not asked again before that step.
- *
- * None of them may switch to another greenlet, but for forget.
- */
+/* A runner for an engine that is about to begin, or NULL with an exception set. What
+ * `host` has to have: greenlet_host.h. */
 pws_runner *pws_greenlets_runner_new(pws_hosted *h, PyObject *host);
 
 /* Ask the requests in hand to end, those that were not asked before. Returns how many
