@@ -18,8 +18,8 @@
  *   stray(error)    what a greenlet of the app's has ended with, that a step has gone
  *                   on with; raises what is the hub's business
  *   look()          many requests have ended since the last step, outside of one: take
- *                   another one before the others that are due go on; None if the hub
- *                   cannot. It is not asked again before that step.
+ *                   another one before the others that are due go on; None: the hub is
+ *                   not asked. It is not asked again before that step.
  *
  * None of them may switch to another greenlet, but for forget.
  */
