@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,12 @@ def pytest_configure(config: pytest.Config) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_stale_bytecode() -> None:
+    """A test may write its app twice in a second: its servers keep no bytecode of it."""
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 def surplus(items: list[pytest.Item]) -> Iterator[pytest.Item]:
