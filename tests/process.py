@@ -411,7 +411,7 @@ class Pipe:
             except OSError as error:
                 if error.errno != errno.ENXIO or time.monotonic() > end:
                     raise
-                os.sched_yield()
+                time.sleep(0.001)
         with os.fdopen(fd, "w") as pipe:
             pipe.write(text)
 
