@@ -12,18 +12,37 @@ from bench.classes.rows import Run
 
 
 def read(files: Sequence[Path]) -> tuple[list[str], dict[str, Result]]:
-    """The headings, and results by row: of one that two files have, the later's."""
+    """The headings, and results by row: of a server that two files have, the later's.
+
+    A server and who it is compared with are in one file: they shared their rounds.
+    """
     heading: list[str] = []
     found: dict[str, Result] = {}
     for path in files:
         run = json.loads(path.read_text())
         results = [_result(row) for row in run["rows"]]
-        found |= {result.row: result for result in results}
+        for result in results:
+            found[result.row] = _joined(found.get(result.row), result)
         heading += run["heading"]
         if len(files) > 1:
-            names = ", ".join(result.row for result in results)
-            heading.append(f"Rows:    {names}")
+            heading.append(f"Rows:    {', '.join(result.row for result in results)}")
+            heading.append(f"Of:      {', '.join(_servers(results))}")
     return heading, found
+
+
+def _joined(old: Result | None, new: Result) -> Result:
+    if old is None:
+        return new
+    later = new.runs.keys() | new.trouble.keys()
+    runs = {name: them for name, them in old.runs.items() if name not in later}
+    trouble = {name: why for name, why in old.trouble.items() if name not in later}
+    return Result(new.row, runs | new.runs, trouble | new.trouble)
+
+
+def _servers(results: Sequence[Result]) -> list[str]:
+    return sorted(
+        {name for result in results for name in (*result.runs, *result.trouble)}
+    )
 
 
 def _result(row: Mapping[str, Any]) -> Result:

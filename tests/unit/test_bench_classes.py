@@ -121,16 +121,24 @@ def test_the_page_has_a_place_for_the_table():
     assert table.replaced(made, "made") == made
 
 
-def test_of_two_runs_the_later_gives_a_row(tmp_path):
+def test_of_two_runs_the_later_gives_what_both_have(tmp_path):
+    old, new = result([4.0], [4.0]), result([2.0], [3.0])
+    old.runs["another"] = [Run(0, {"cpu_us": 1.0})]
+    del new.runs["theirs"]
+    new.trouble["theirs"] = "no answer"
     files = [tmp_path / name for name in ("old.json", "new.json")]
-    for path, cost in zip(files, (4.0, 2.0), strict=True):
-        row = asdict(result([cost], [4.0]))
-        path.write_text(json.dumps({"heading": [f"of {cost}"], "rows": [row]}))
+    for path, found in zip(files, (old, new), strict=True):
+        run = {"heading": [f"of {path.stem}"], "rows": [asdict(found)]}
+        path.write_text(json.dumps(run))
 
-    heading, found = kept.read(files)
+    heading, read = kept.read(files)
 
-    assert heading == ["of 4.0", "Rows:    hello", "of 2.0", "Rows:    hello"]
-    assert found == {"hello": result([2.0], [4.0])}
+    both = Result("hello", {**new.runs, "another": old.runs["another"]}, new.trouble)
+    assert read == {"hello": both}
+    assert heading == [
+        *("of old", "Rows:    hello", "Of:      another, ours, theirs"),
+        *("of new", "Rows:    hello", "Of:      ours, theirs"),
+    ]
 
 
 def test_quick_has_the_same_classes_and_rows():
