@@ -307,6 +307,8 @@ def refuses(server):
         server.connect().close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        pass  # The listener was closed between this connection's SYN and its ACK.
     return False
 
 
