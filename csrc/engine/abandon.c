@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "engine/access_log.h"
+#include "engine/exchange.h"
 
 void
 pws_engine_abandon(pws_engine *e)
@@ -25,6 +26,7 @@ pws_engine_abandon(pws_engine *e)
             c->polled = false;
             if (c->x != NULL) {
                 c->x->gone = true;
+                atomic_store(&c->x->lent, PWS_OUTPUT_OWNED);
             }
         }
     }

@@ -12,6 +12,10 @@
 #define GATHER_MAX 16
 #define GATHER_BYTES (48u * 1024)
 
+/* After that, and a tick of the timers at most, those that are made do not wait for the
+ * next one any longer. */
+#define GATHER_MS 10
+
 /* Something can be read, be it the end. */
 #define INPUT (PWS_READABLE | PWS_PEER_DONE | PWS_BROKEN)
 
@@ -395,6 +399,17 @@ pws_conn_take_back(pws_engine *e, pws_conn *c)
     }
 }
 
+/* Responses to the requests before this one wait for its own to be sent with it. When
+ * that takes long, or waits for the client, who polls sends them. */
+static void
+lend_gathered(pws_engine *e, pws_conn *c)
+{
+    if (c->x->out.pending > 0) {
+        atomic_store(&c->x->lent, PWS_OUTPUT_LENT);
+        pws_timers_set(&e->timers, &c->timer, e->clock.now_ms + GATHER_MS);
+    }
+}
+
 /* A new line for the access log. */
 static void
 begin_log(pws_exchange *x)
@@ -432,6 +447,7 @@ pws_conn_give(pws_engine *e, pws_conn *c)
         begin_log(x);
     }
     pws_conn_set_state(e, c, PWS_CONN_APP);
+    lend_gathered(e, c);
     return true;
 }
 
@@ -473,6 +489,9 @@ pws_conn_event(pws_engine *e, pws_conn *c, unsigned what)
         return;
     case PWS_CONN_APP:
         atomic_fetch_or(&c->events, what);
+        if ((what & PWS_WRITABLE) != 0) {
+            pws_exchange_send_on(c->x);
+        }
         if (c->x->parked != NULL) {
             pws_park_event(e, c->x);
         }
@@ -531,6 +550,7 @@ pws_conn_expired(pws_engine *e, pws_conn *c)
     pws_conn_state state = c->state;
 
     if (state == PWS_CONN_APP) {
+        pws_exchange_send_on(c->x);
         pws_park_expired(e, c->x);
         return;
     }

@@ -40,12 +40,12 @@ typedef struct pws_conn {
     uint32_t generation;
     _Atomic uint32_t events; /* PWS_READABLE ...: noted and not yet acted on */
     pws_conn_state state;
-    int64_t since_ms; /* it is in this state; BODY: since the head began */
-    bool polled;      /* it is in the poller's set */
-    bool ready;       /* it is on the ready list */
-    bool trusted;     /* the peer's forwarding fields count */
-    bool barred;      /* the peer may not speak uwsgi to us */
-    bool served;      /* at least one request was answered */
+    int64_t since_ms;    /* it is in this state; BODY: since the head began */
+    _Atomic bool polled; /* it is in the poller's set, or about to be */
+    bool ready;          /* it is on the ready list */
+    bool trusted;        /* the peer's forwarding fields count */
+    bool barred;         /* the peer may not speak uwsgi to us */
+    bool served;         /* at least one request was answered */
     pws_peer peer;
 } pws_conn;
 
@@ -68,6 +68,10 @@ void pws_conn_take_back(pws_engine *e, pws_conn *c);
 /* Put it into the poller's set, if it is not there. Returns 0, or -1 (it is in the
  * log). */
 int pws_conn_poll(pws_engine *e, pws_conn *c);
+
+/* The same; if it is there, what can be done with its socket makes an event again, as
+ * it did when it was put in. For owners of its exchange too: it needs no lease. */
+void pws_conn_poll_anew(pws_engine *e, pws_conn *c);
 
 /* Hand a queued connection's exchange to an executor. Returns false when its client has
  * gone (it is closed then) or there is no memory. */

@@ -64,20 +64,37 @@ pws_conn_set_state(pws_engine *e, pws_conn *c, pws_conn_state state)
                    wait_ms > 0 ? e->clock.now_ms + wait_ms : PWS_NEVER);
 }
 
+static uint64_t
+key_of(const pws_conn *c)
+{
+    return (uint64_t)c->generation << 32 | c->slot;
+}
+
 int
 pws_conn_poll(pws_engine *e, pws_conn *c)
 {
-    if (c->polled) {
+    if (atomic_load_explicit(&c->polled, memory_order_relaxed) ||
+        atomic_exchange(&c->polled, true)) {
         return 0;
     }
-    if (pws_poller_add_conn(&e->poller, c->fd,
-                            (uint64_t)c->generation << 32 | c->slot) < 0) {
+    if (pws_poller_add_conn(&e->poller, c->fd, key_of(c)) < 0) {
+        atomic_store(&c->polled, false);
         pws_log_limited(PWS_LOG_RESOURCES, PWS_LOG_ERROR,
                         "epoll_ctl: cannot watch fd %d", c->fd);
         return -1;
     }
-    c->polled = true;
     return 0;
+}
+
+void
+pws_conn_poll_anew(pws_engine *e, pws_conn *c)
+{
+    if (atomic_load(&c->polled)) {
+        pws_poller_see_anew(&e->poller, c->fd, key_of(c));
+    }
+    else {
+        (void)pws_conn_poll(e, c);
+    }
 }
 
 /* The client sees an error instead of the end. Unlike closing with SO_LINGER it works

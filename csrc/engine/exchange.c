@@ -166,6 +166,7 @@ pws_exchange_start(pws_exchange *x, pws_slice status, const pws_header *fields,
     };
 
     *why = NULL;
+    pws_exchange_reclaim(x);
     if (!claim(x, PWS_CLAIM_APP)) {
         return -1;
     }
@@ -245,6 +246,7 @@ pws_exchange_write(pws_exchange *x, const char *data, size_t len, void *object)
 {
     int rc;
 
+    pws_exchange_reclaim(x);
     if (x->answer != PWS_ANSWER_STARTED || x->gone || len == 0 ||
         x->frame == PWS_FRAME_NONE) {
         return 0;
@@ -317,6 +319,7 @@ add_file(pws_exchange *x, int fd, uint64_t offset, uint64_t len)
 int
 pws_exchange_send_file(pws_exchange *x, int fd, uint64_t offset, uint64_t len)
 {
+    pws_exchange_reclaim(x);
     if (x->answer != PWS_ANSWER_STARTED || x->gone || x->frame == PWS_FRAME_NONE) {
         return 0;
     }
@@ -338,6 +341,7 @@ pws_exchange_send_file(pws_exchange *x, int fd, uint64_t offset, uint64_t len)
 int
 pws_exchange_own_files(pws_exchange *x)
 {
+    pws_exchange_reclaim(x);
     if (pws_exchange_is_taken(x)) {
         return 0;
     }
@@ -351,32 +355,9 @@ pws_exchange_own_files(pws_exchange *x)
 }
 
 int
-pws_exchange_flush(pws_exchange *x)
-{
-    int rc;
-
-    if (pws_exchange_is_taken(x) || x->gone || x->answer == PWS_ANSWER_DETACHED) {
-        return PWS_IO_ERROR;
-    }
-    x->patient = false;
-    rc = pws_output_send(&x->out, x->conn->fd, &x->sent);
-    if (rc == PWS_IO_ERROR) {
-        x->gone = true;
-        pws_output_clear(&x->out);
-    }
-    return rc;
-}
-
-void
-pws_exchange_send_lent(pws_exchange *x)
-{
-    /* What goes wrong shows again when the rest is sent. */
-    (void)pws_output_send(&x->out, x->conn->fd, &x->sent);
-}
-
-int
 pws_exchange_finish(pws_exchange *x)
 {
+    pws_exchange_reclaim(x);
     if (x->answer != PWS_ANSWER_STARTED) {
         return x->answer == PWS_ANSWER_FINISHED ? 0 : -1;
     }
@@ -409,6 +390,7 @@ add_page(pws_exchange *x, int status)
 bool
 pws_exchange_refuse(pws_exchange *x, int status)
 {
+    pws_exchange_reclaim(x);
     if (x->answer != PWS_ANSWER_NONE || !claim(x, PWS_CLAIM_APP)) {
         return false;
     }
@@ -480,8 +462,11 @@ pws_exchange_inform(pws_exchange *x, pws_slice status, const pws_header *fields,
     n = pws_response_write(&r, head);
     *why = r.refusal;
     if (n > 0 && x->answer == PWS_ANSWER_NONE && x->request.minor > 0 &&
-        claim(x, PWS_CLAIM_APP) && pws_output_copy(&x->out, head, n) == 0) {
+        claim(x, PWS_CLAIM_APP)) {
+        pws_exchange_reclaim(x);
+        (void)pws_output_copy(&x->out, head, n);
         (void)pws_exchange_flush(x);
+        pws_exchange_lend(x);
     }
     free(head);
     return n > 0 ? 0 : -1;
@@ -492,8 +477,10 @@ static void
 invite_body(pws_exchange *x)
 {
     if (x->body.size == 0 && x->in_end == x->raw_at && claim(x, PWS_CLAIM_APP)) {
+        pws_exchange_reclaim(x);
         (void)pws_output_copy(&x->out, "HTTP/1.1 100 Continue\r\n\r\n", 25);
         (void)pws_exchange_flush(x);
+        pws_exchange_lend(x);
     }
     x->request.expect_continue = false;
 }
@@ -565,6 +552,7 @@ pws_exchange_detach(pws_exchange *x)
     pws_conn *c = x->conn;
     int fd, flags;
 
+    pws_exchange_reclaim(x);
     if (!claim(x, PWS_CLAIM_APP)) {
         errno = EPIPE;
         return -1;
@@ -576,9 +564,8 @@ pws_exchange_detach(pws_exchange *x)
     }
     flags = fcntl(fd, F_GETFL);
     (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
-    if (c->polled) {
+    if (atomic_exchange(&c->polled, false)) {
         pws_poller_remove(&x->engine->poller, c->fd);
-        c->polled = false;
     }
     pws_output_clear(&x->out);
     x->answer = PWS_ANSWER_DETACHED;
@@ -591,6 +578,7 @@ pws_exchange_done(pws_exchange *x)
 {
     _Atomic(pws_exchange *) *stack = &x->engine->handed_back;
 
+    pws_exchange_reclaim(x);
     x->next = atomic_load_explicit(stack, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(
         stack, &x->next, x, memory_order_release, memory_order_relaxed)) {

@@ -2,7 +2,7 @@
  *
  * pws_engine_next hands an exchange out; until pws_exchange_done the executor owns it,
  * and nobody else touches it but a relief that claims the answer (pws_exchange_answer),
- * or to which the owner has lent what is to be sent (hold.h).
+ * or to whom the owner has lent what is to be sent (hold.h, and pws_exchange_lend).
  * None of these calls needs the lease or the GIL, none blocks on a socket: what cannot
  * go on says PWS_IO_AGAIN, and the executor waits in its own way. */
 #ifndef PWS_ENGINE_EXCHANGE_H
@@ -26,6 +26,13 @@ enum {
     PWS_CLAIM_NONE,
     PWS_CLAIM_APP,
     PWS_CLAIM_RELIEF,
+};
+
+/* Whose the output is while the exchange is the executor's. */
+enum {
+    PWS_OUTPUT_OWNED,
+    PWS_OUTPUT_LENT,    /* to who polls: when the client takes more, it is sent more */
+    PWS_OUTPUT_SENDING, /* who polls is at it */
 };
 
 typedef enum {
@@ -53,6 +60,7 @@ struct pws_exchange {
     uint32_t raw_at; /* body bytes from here on are not decoded yet */
     /* The response. */
     pws_output out;
+    _Atomic uint32_t lent; /* PWS_OUTPUT_OWNED ... */
     _Atomic uint32_t claim;
     pws_answer answer;
     pws_frame frame;
@@ -83,6 +91,26 @@ struct pws_exchange {
     pws_field fields[];
 };
 
+/* The client has not taken all that was to be sent, and the owner goes back into the
+ * app, which may take its time: from now on who polls sends more whenever the client
+ * takes it (PEP 3333, "Buffering and Streaming"). Call it after pws_exchange_flush. */
+void pws_exchange_lend(pws_exchange *x);
+
+/* The owner is back. The calls below do this by themselves; they wait for the end of a
+ * send. */
+void pws_exchange_wait_for_sender(pws_exchange *x);
+
+static inline void
+pws_exchange_reclaim(pws_exchange *x)
+{
+    if (atomic_load_explicit(&x->lent, memory_order_relaxed) != PWS_OUTPUT_OWNED) {
+        pws_exchange_wait_for_sender(x);
+    }
+}
+
+/* For who polls, under the lease: send more of it, if it is lent. */
+void pws_exchange_send_on(pws_exchange *x);
+
 /* Write the app's status and headers. `known_length`: of the whole body if the caller
  * knows it, else PWS_LENGTH_UNKNOWN. Returns 0, or -1: the headers are invalid (`why`
  * is set to a static text), or without `why` the answer was claimed by somebody else.
@@ -100,8 +128,9 @@ pws_exchange_has_body(const pws_exchange *x)
 /* Whether the response, to which nothing more is added, may be sent later together with
  * others (hold.h): then an executor leaves the sending to pws_exchange_done. */
 static inline bool
-pws_exchange_may_wait(const pws_exchange *x)
+pws_exchange_may_wait(pws_exchange *x)
 {
+    pws_exchange_reclaim(x);
     return x->patient &&
            (x->answer == PWS_ANSWER_FINISHED ||
             (x->answer == PWS_ANSWER_STARTED && x->frame == PWS_FRAME_LENGTH &&
@@ -119,8 +148,9 @@ pws_exchange_is_taken(const pws_exchange *x)
 
 /* Bytes of the owner's output that are not sent yet. */
 static inline uint64_t
-pws_exchange_pending(const pws_exchange *x)
+pws_exchange_pending(pws_exchange *x)
 {
+    pws_exchange_reclaim(x);
     return pws_exchange_is_taken(x) ? 0 : x->out.pending;
 }
 

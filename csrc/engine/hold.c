@@ -170,6 +170,7 @@ pws_hold_lend(pws_hold *hold, pws_exchange *x)
 {
     if (hold->crowded) {
         (void)pws_exchange_flush(x);
+        pws_exchange_lend(x);
     }
     else if (hold->relief != NULL) {
         atomic_store(&hold->lent, x);

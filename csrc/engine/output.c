@@ -392,14 +392,14 @@ send_front(pws_output *out, int fd)
 }
 
 int
-pws_output_send(pws_output *out, int fd, uint64_t *sent)
+pws_output_send_some(pws_output *out, int fd, uint64_t *sent, uint64_t enough)
 {
     uint64_t step = 0;
 
     while (out->pending > 0) {
         ssize_t n;
 
-        if (step >= PWS_OUTPUT_STEP) {
+        if (step >= enough) {
             return PWS_IO_MORE;
         }
         n = send_front(out, fd);

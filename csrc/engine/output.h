@@ -135,10 +135,16 @@ int pws_output_file(pws_output *out, int fd, uint64_t at, uint64_t len, bool own
  * Returns 0 or -1 with errno. */
 int pws_output_own_files(pws_output *out);
 
-/* Send what the socket takes, up to PWS_OUTPUT_STEP bytes. Returns 0 when nothing waits
- * any more, PWS_IO_AGAIN, PWS_IO_MORE (the step is done, the socket may take more), or
- * PWS_IO_ERROR. `sent` grows by the bytes sent. */
-int pws_output_send(pws_output *out, int fd, uint64_t *sent);
+/* Send what the socket takes, until that is `enough` (PWS_OUTPUT_STEP) bytes or some
+ * more. Returns 0 when nothing waits any more, PWS_IO_AGAIN, PWS_IO_MORE (the step is
+ * done, the socket may take more), or PWS_IO_ERROR. `sent` grows by the bytes sent. */
+int pws_output_send_some(pws_output *out, int fd, uint64_t *sent, uint64_t enough);
+
+static inline int
+pws_output_send(pws_output *out, int fd, uint64_t *sent)
+{
+    return pws_output_send_some(out, fd, sent, PWS_OUTPUT_STEP);
+}
 
 /* Take all released segments (a chain by `next`). For each: let go of `object`, then
  * free() it. */

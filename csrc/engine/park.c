@@ -165,6 +165,7 @@ pws_park(pws_engine *e, pws_parking *p)
     if (pws_conn_poll(e, p->x->conn) < 0) {
         return false;
     }
+    pws_exchange_send_on(p->x);
     if (has_happened(p)) {
         p->result = PWS_PARK_HAPPENED;
         return false;

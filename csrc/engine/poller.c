@@ -55,10 +55,20 @@ pws_poller_close(pws_poller *poller)
     close_fd(&poller->fd);
 }
 
+#define CONN_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
 int
 pws_poller_add_conn(pws_poller *poller, int fd, uint64_t key)
 {
-    return add(poller, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, key);
+    return add(poller, fd, CONN_EVENTS, key);
+}
+
+void
+pws_poller_see_anew(pws_poller *poller, int fd, uint64_t key)
+{
+    struct epoll_event event = {.events = CONN_EVENTS, .data.u64 = key};
+
+    (void)epoll_ctl(poller->fd, EPOLL_CTL_MOD, fd, &event);
 }
 
 int

@@ -65,6 +65,10 @@ int pws_poller_add_conn(pws_poller *poller, int fd, uint64_t key);
 int pws_poller_add_listener(pws_poller *poller, int fd, uint64_t key);
 void pws_poller_remove(pws_poller *poller, int fd);
 
+/* For a connection that is in the set: what is so already counts as new, although it
+ * was told of before. One that somebody is just adding is new in any case. */
+void pws_poller_see_anew(pws_poller *poller, int fd, uint64_t key);
+
 /* Let `fd`, the non-blocking read end of a pipe, end waits; what is written there is
  * thrown away. Returns 0, or -1 with errno. */
 int pws_poller_add_pipe(pws_poller *poller, int fd);

@@ -421,6 +421,7 @@ pws_engine_wait(pws_engine *e, const pws_wait *wait)
     if (pws_conn_poll(e, wait->x->conn) < 0) {
         return 0;
     }
+    pws_exchange_send_on(wait->x);
     pws_turn_update_clock(e);
     return wait_until(
         e, wait, wait->timeout_ms > 0 ? e->clock.now_ms + wait->timeout_ms : PWS_NEVER);

@@ -169,15 +169,25 @@ flush(pws_lane *lane)
     }
 }
 
+/* The same before the app goes on: others send the rest meanwhile. */
+static void
+flush_and_lend(pws_lane *lane)
+{
+    flush(lane);
+    pws_exchange_lend(lane->x);
+}
+
 /* There is no room for more before the client has read. Returns 0 or -1 with an
  * exception. */
 static int
 wait_for_client(pws_lane *lane)
 {
     pws_exchange *x = lane->x;
-    uint64_t had = x->sent;
+    uint64_t had;
     int rc;
 
+    pws_exchange_reclaim(x);
+    had = x->sent;
     flush(lane);
     if (x->gone || x->sent > had) {
         return 0;
@@ -263,15 +273,24 @@ flush_for_good(pws_lane *lane)
     }
 }
 
-int
-pws_response_flush(pws_lane *lane)
+static int
+flush_once(pws_lane *lane, bool lends)
 {
     if (enter(lane) < 0) {
         return -1;
     }
     flush_for_good(lane);
+    if (lends) {
+        pws_exchange_lend(lane->x);
+    }
     pws_lane_leave(lane);
     return 0;
+}
+
+int
+pws_response_flush(pws_lane *lane)
+{
+    return flush_once(lane, true);
 }
 
 int
@@ -282,6 +301,9 @@ pws_response_let_go(pws_lane *lane, bool lends)
     }
     if (!pws_exchange_may_wait(lane->x)) {
         flush_for_good(lane);
+        if (lends) {
+            pws_exchange_lend(lane->x);
+        }
     }
     else if (lends) {
         pws_hold_lend(&lane->engine->hold, lane->x);
@@ -298,17 +320,16 @@ write_and_flush(pws_lane *lane, PyObject *bytes, bool may_wait)
     pws_hold *hold = &lane->engine->hold;
     const bool first = x->answer == PWS_ANSWER_NONE;
 
-    if (first && pws_response_start(lane, PWS_LENGTH_UNKNOWN) < 0) {
-        return -1;
-    }
-    if (add_bytes(lane, bytes) < 0) {
+    if ((first && pws_response_start(lane, PWS_LENGTH_UNKNOWN) < 0) ||
+        add_bytes(lane, bytes) < 0) {
+        pws_exchange_lend(x); /* the app may go on all the same */
         return -1;
     }
     if (may_wait && (pws_exchange_may_wait(x) || pws_hold_gather(hold, x, first))) {
         pws_hold_lend(hold, x);
         return 0;
     }
-    flush(lane);
+    flush_and_lend(lane);
     if (may_wait) {
         pws_hold_note_piece_sent(hold);
     }
@@ -438,8 +459,11 @@ send_file(pws_lane *lane, PyObject *wrapper)
         return -1;
     }
     rc = add_file(lane, &file);
+    if (rc > 0) {
+        flush_for_good(lane);
+    }
     pws_lane_leave(lane);
-    return rc > 0 && pws_response_flush(lane) < 0 ? -1 : rc;
+    return rc;
 }
 
 /* What is no list. */
@@ -505,6 +529,8 @@ pws_response_send(pws_lane *lane, PyObject *result)
     if (send_end(lane, listed ? result : NULL) < 0) {
         return -1;
     }
-    return pws_exchange_pending(lane->x) > SEND_WITHOUT_GIL ? pws_response_flush(lane)
-                                                            : 0;
+    if (pws_exchange_pending(lane->x) <= SEND_WITHOUT_GIL) {
+        return 0;
+    }
+    return flush_once(lane, false); /* the engine has it soon */
 }

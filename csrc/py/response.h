@@ -14,12 +14,13 @@ int pws_response_start(pws_lane *lane, uint64_t known_length);
  * pws_lane_enter). Returns 0 or -1 with an exception. */
 int pws_response_write_bytes(PyObject *object, pws_lane_link *link, PyObject *bytes);
 
-/* Send what the client takes now; what is left may outlive files that are open now.
- * Returns 0 or -1 with an exception. */
+/* Send what the client takes now; what is left may outlive files that are open now, and
+ * is sent on by others (pws_exchange_lend). Returns 0 or -1 with an exception. */
 int pws_response_flush(pws_lane *lane);
 
-/* The same while the app goes on with what is not the response: what may wait
- * (pws_exchange_may_wait) is lent until pws_hold_reclaim if `lends`, else left. */
+/* The same before the app closes it, if `lends`: what may wait (pws_exchange_may_wait)
+ * is lent then, too, until pws_hold_reclaim. Else the rest is left to who gets the
+ * exchange back. */
 int pws_response_let_go(pws_lane *lane, bool lends);
 
 /* Send the whole of what the app returned. Returns 0 or -1 with an exception. */

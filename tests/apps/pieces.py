@@ -112,6 +112,38 @@ def many(pipe, write):
         yield b"%04d" % number * 256
 
 
+def pauses(pipe, write):
+    """More than any socket takes, and then nothing for a long time."""
+    for _ in range(160):
+        yield b"x" * 65536
+    yield b"end."
+    yield next_line(pipe)
+
+
+def pauses_in_write(pipe, write):
+    for _ in range(160):
+        write(b"x" * 65536)
+    write(b"end.")
+    yield next_line(pipe)
+
+
+def pauses_at_its_end(pipe, write):
+    return PausesAtItsEnd(pipe)
+
+
+class PausesAtItsEnd:
+    def __init__(self, pipe):
+        self.pipe = pipe
+
+    def __iter__(self):
+        for _ in range(160):
+            yield b"x" * 65536
+        yield b"end."
+
+    def close(self):
+        next_line(self.pipe)
+
+
 MAKERS = (
     waits,
     writes,
@@ -123,6 +155,9 @@ MAKERS = (
     fails_beside,
     lasts,
     many,
+    pauses,
+    pauses_in_write,
+    pauses_at_its_end,
 )
 PATHS = {f"/{make.__name__}": make for make in MAKERS}
 

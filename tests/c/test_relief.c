@@ -2,7 +2,9 @@
 #include "peer.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 
+#include "engine/io.h"
 #include "engine/relief.h"
 
 static rig r;
@@ -223,6 +225,77 @@ TEST(pieces_that_are_lent_arrive_once_and_in_order)
     }
     atomic_store(&over, true);
     CHECK_EQ(pthread_join(sender, NULL), 0);
+    finish();
+}
+
+/* Polls in place of the owner, which is in the app. */
+static void *
+poll_for_owner(void *over)
+{
+    while (!atomic_load((atomic_bool *)over)) {
+        pws_lease_take(&r.engine.lease);
+        CHECK_EQ(pws_engine_relieve(&r.engine, 1), 0);
+        pws_lease_drop(&r.engine.lease);
+    }
+    return NULL;
+}
+
+static void
+write_piece(pws_exchange *x, uint32_t number)
+{
+    uint32_t piece[1024];
+
+    for (size_t i = 0; i < 1024; i++) {
+        piece[i] = number;
+    }
+    while (pws_exchange_write(x, (const char *)piece, sizeof(piece), NULL) ==
+           PWS_IO_AGAIN) {
+        pws_exchange_lend(x);
+        peer_receive(&first);
+    }
+    (void)pws_exchange_flush(x);
+    pws_exchange_lend(x);
+}
+
+TEST(what_a_slow_client_has_left_is_sent_on_once_and_in_order)
+{
+    enum { PIECES = 2000, SIZE = 4096 };
+    const int small = 64 * 1024;
+    pthread_t poller;
+    atomic_bool over = false;
+    pws_exchange *x;
+
+    start();
+    r.engine.outputs.spool_limit = 0;
+    pws_lease_drop(&r.engine.lease);
+    pws_relief_end(&r.engine.relief); /* the poller is in its place */
+    CHECK_EQ(setsockopt(first.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    peer_send(&first, request("GET", "/a", ""));
+    x = rig_request(&r);
+    CHECK_EQ(setsockopt(x->conn->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    CHECK_EQ(pthread_create(&poller, NULL, poll_for_owner, &over), 0);
+    rig_begin(x, "200 OK", SIZE * PIECES);
+    for (uint32_t i = 0; i < PIECES; i++) {
+        write_piece(x, i);
+        if (i % 8 == 0) {
+            peer_receive(&first);
+        }
+    }
+    /* Its owner does nothing any more. */
+    for (int64_t until = rig_deadline(); first.len < SIZE * PIECES;) {
+        peer_receive(&first);
+        CHECK(poll(NULL, 0, 0) == 0 && rig_deadline() - until < 10000);
+    }
+    CHECK_EQ(pws_exchange_finish(x), 0);
+    atomic_store(&over, true);
+    CHECK_EQ(pthread_join(poller, NULL), 0);
+    pws_exchange_done(x);
+    CHECK_EQ(peer_response(&first), 200);
+    CHECK_EQ(first.body.len, SIZE * PIECES);
+    for (uint32_t i = 0; i < PIECES; i++) {
+        CHECK(memcmp(first.body.at + SIZE * (size_t)i, &i, sizeof(i)) == 0);
+        CHECK(memcmp(first.body.at + SIZE * (size_t)i + SIZE - 4, &i, sizeof(i)) == 0);
+    }
     finish();
 }
 

@@ -113,6 +113,23 @@ def test_an_app_that_is_slow_all_of_a_sudden_holds_up_no_finished_answer(
             client.close()
 
 
+@pytest.mark.contract
+def test_a_pipelined_answer_does_not_wait_for_a_slow_one_behind_it(serve, short_path):
+    with serve("quick") as server:
+        clients = [server.connect() for _ in range(CLIENTS)]
+        warm_up(clients)
+        pipe, here = Pipe(short_path / "slow"), Pipe(short_path / "slow.here")
+        clients[0].send(get("/piece") + get("/list") + get(f"/slow?{pipe}"))
+        assert here.read()
+
+        assert clients[0].response().body == b"/piece"
+        assert clients[0].response().body == b"/list"
+        pipe.write("go on\n")
+        assert clients[0].response().body == b"/slow"
+        for client in clients:
+            client.close()
+
+
 def test_a_client_does_not_wait_for_a_slow_close(serve, short_path):
     with serve("quick") as server:
         clients = [server.connect() for _ in range(CLIENTS)]

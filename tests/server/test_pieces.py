@@ -100,6 +100,28 @@ def test_pieces_arrive_in_a_call_that_lasts(serve, short_path):
 
 @pytest.mark.contract
 @pytest.mark.parametrize("spool", [0, 1 << 30])
+@pytest.mark.parametrize("path", ["/pauses", "/pauses_in_write", "/pauses_at_its_end"])
+def test_what_a_slow_client_has_not_taken_comes_while_the_app_pauses(
+    serve, short_path, path, spool
+):
+    """PEP 3333, "Buffering and Streaming": transmission goes on in such a pause."""
+    pipe = Pipe(short_path / "pipe")
+    with serve("pieces", response_spool_limit=spool) as server:
+        with server.connect(receive_buffer=4096) as client:
+            ask(client, f"{path}?{pipe}")
+            client.head()
+            while client.chunk() != b"end.":
+                pass
+            pipe.write("next\n")
+            if path == "/pauses_at_its_end":
+                assert client.chunk() == b""
+            else:
+                assert client.chunk() == b"next\n"
+                assert client.chunk() == b""
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("spool", [0, 1 << 30])
 @pytest.mark.parametrize("path", ["/beside", "/fails_beside"])
 def test_pieces_of_several_threads_stay_apart(serve, path, spool):
     """A thread that sends without the GIL keeps all others from the response; none
