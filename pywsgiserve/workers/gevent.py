@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -24,6 +25,17 @@ def setup(config: Config) -> None:
     gevent.reinit()
 
 
+def listen_for_children(hub: Any) -> None:
+    """Hear of a child that ends before gevent watches it, too.
+
+    gevent begins to listen with its first watcher, thus after the first fork:
+    `os.waitpid` would not return if the child has ended by then.
+    """
+    watches = not gevent.config.disable_watch_children
+    if watches and signal.getsignal(signal.SIGCHLD) != signal.SIG_IGN:
+        hub.loop.install_sigchld()
+
+
 def serve(engine: _core.Server, app: Any, life: Life) -> None:
     hub = gevent.get_hub()
     loop = Loop(hub.loop.run_callback, gevent.sleep, gevent.spawn)
@@ -38,6 +50,7 @@ def serve(engine: _core.Server, app: Any, life: Life) -> None:
     # In the child the number of the descriptor may soon be that of any file.
     os.register_at_fork(after_in_child=watcher.stop)
     take_signals(life, hub, loop)
+    listen_for_children(hub)
     watcher.start(turns)
     try:
         wait(ended.wait, turns, life)
