@@ -364,11 +364,16 @@ def test_a_request_that_was_sent_before_the_end_is_not_lost(serve):
 
 
 def test_a_second_signal_while_one_is_obeyed_is_harmless(serve):
-    with serve("hello", killed=True) as server:
-        for _ in range(5):
-            if server.alive():
+    """After the last answer the process ends, and signals are its program's again."""
+    with serve("slow_readers", killed=True) as server:
+        with server.connect(receive_buffer=4096) as client:
+            client.send(b"GET /shared HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.head()
+            for _ in range(5):
                 server.process.send_signal(signal.SIGTERM)
 
+            assert len(client.exactly(10_000_000)) == 10_000_000
+            assert client.closed()
         assert server.wait() == 0
 
 
