@@ -417,9 +417,8 @@ set_changed(pws_lane *lane, PyObject *env, const pws_request *req)
     return 0;
 }
 
-/* The objects of this lane, in an environ that was made in another one. */
-static int
-set_own(const pws_lane *lane, PyObject *env)
+int
+pws_environ_set_own(const pws_lane *lane, PyObject *env)
 {
     const pws_module *module = lane->module;
 
@@ -438,8 +437,8 @@ begin_anew(pws_lane *lane, const pws_request *req, const pws_conn *c)
     const pws_lane *from = lane->model != NULL ? lane->model : lane;
     PyObject *env = PyDict_Copy(from->templates[c->listener->index]);
 
-    if (env != NULL &&
-        ((from != lane && set_own(lane, env) < 0) || set_head(lane, env, req, c) < 0)) {
+    if (env != NULL && ((from != lane && pws_environ_set_own(lane, env) < 0) ||
+                        set_head(lane, env, req, c) < 0)) {
         Py_CLEAR(env);
     }
     return env;
@@ -450,13 +449,13 @@ static PyObject *
 begin_with(pws_lane *lane, const pws_environ_memo *memo, const pws_request *req)
 {
     PyObject *kept = memo->environ, *env;
-    bool own = memo->lane == lane;
+    bool own = pws_environ_memo_is_of(memo, lane);
 
     Py_INCREF(kept); /* the memo may have another one in the end: see environ_memo.h */
     env = PyDict_Copy(kept);
     Py_DECREF(kept);
-    if (env != NULL &&
-        ((!own && set_own(lane, env) < 0) || set_changed(lane, env, req) < 0)) {
+    if (env != NULL && ((!own && pws_environ_set_own(lane, env) < 0) ||
+                        set_changed(lane, env, req) < 0)) {
         Py_CLEAR(env);
     }
     return env;

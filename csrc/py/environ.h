@@ -14,6 +14,10 @@ PyObject *pws_environ_template(const pws_lane *lane, const pws_listener *listene
  * times as long. */
 void pws_environ_have_ready(PyObject *template);
 
+/* Put the objects of this lane into an environ that has others of their kind. Returns 0
+ * or -1 with an exception set. */
+int pws_environ_set_own(const pws_lane *lane, PyObject *env);
+
 /* A new environ for the request in hand, or NULL with an exception set. */
 PyObject *pws_environ_new(pws_lane *lane);
 

@@ -4,7 +4,9 @@ static void
 drop(pws_environ_memo *memo)
 {
     if (memo->environ != NULL) {
-        memo->lane->memo_count--;
+        if (pws_environ_memo_is_of(memo, memo->lane)) {
+            memo->lane->memo_count--;
+        }
         memo->lane = NULL;
         memo->id = 0;
         Py_CLEAR(memo->environ); /* somebody else has what is in it, too: none ends */
@@ -16,8 +18,11 @@ pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env)
 {
     pws_environ_memo *memo = &lane->memos->places[req->lines_id % PWS_MEMO_PLACES];
     PyObject *copy = PyDict_Copy(env);
-    pws_environ_memo made = {
-        .id = req->lines_id, .environ = copy, .lane = lane, .https = req->https};
+    pws_environ_memo made = {.id = req->lines_id,
+                             .environ = copy,
+                             .lane = lane,
+                             .generation = lane->generation,
+                             .https = req->https};
 
     if (copy != NULL) {
         made.target = PyDict_GetItemWithError(copy, PWS_NAME(lane->module, RAW_URI));
@@ -40,7 +45,7 @@ pws_environ_memos_forget(pws_lane *lane)
 {
     pws_environ_memos *memos = lane->memos;
 
-    for (unsigned i = 0; i < PWS_MEMO_PLACES && lane->memo_count > 0; i++) {
+    for (unsigned i = 0; i < PWS_MEMO_PLACES; i++) {
         if (memos->places[i].lane == lane) {
             drop(&memos->places[i]);
         }

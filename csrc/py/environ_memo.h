@@ -5,7 +5,8 @@
  * lines, without the app's changes: the next one begins with a copy of it, and only the
  * request line is new. All lanes share what is kept, so that its size does not depend
  * on their number: at most one environ for each head that the engine has in mind. An
- * environ has the objects of the lane that it was made in; another lane sets its own.
+ * environ has the objects that the lane had in which it was made; another lane sets its
+ * own, and so does that one when it has replaced them.
  * The GIL guards it, and threads without that keep their own, some 30 KiB more each; it
  * may be lost at whatever makes an object that can be collected, since a finalizer can
  * let other threads and greenlets go on. */
@@ -21,6 +22,7 @@ typedef struct {
     PyObject *environ;
     PyObject *target, *path, *query; /* of it; borrowed from it */
     pws_lane *lane;                  /* whose objects are in it */
+    uint64_t generation;             /* of these */
     bool https;
 } pws_environ_memo;
 
@@ -62,6 +64,13 @@ pws_environ_memo_find(const pws_environ_memos *memos, const pws_request *req)
     return memo->id == req->lines_id && memo->https == req->https ? memo : NULL;
 }
 
+/* Whether the objects of its environ are those that the lane has now. */
+static inline bool
+pws_environ_memo_is_of(const pws_environ_memo *memo, const pws_lane *lane)
+{
+    return memo->lane == lane && memo->generation == lane->generation;
+}
+
 /* What the environ has of the request's target. */
 static inline pws_target_there
 pws_environ_memo_target(const pws_environ_memo *memo, const pws_request *req)
@@ -78,7 +87,7 @@ pws_environ_memo_target(const pws_environ_memo *memo, const pws_request *req)
  * been seen by the app. Nothing is kept without memory. */
 void pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env);
 
-/* Forget the environs with the objects of this lane, which are not what they were. */
+/* Forget the environs that were made in this lane, which ends. */
 void pws_environ_memos_forget(pws_lane *lane);
 
 /* Forget all. No other lane is left. */

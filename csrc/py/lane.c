@@ -52,22 +52,47 @@ make_templates(pws_lane *lane)
     return 0;
 }
 
+/* Put the lane's new objects in place of its old ones. */
 static int
-make_objects(pws_lane *lane)
+renew_templates(pws_lane *lane)
+{
+    for (unsigned i = 0; i < lane->template_count; i++) {
+        if (pws_environ_set_own(lane, lane->templates[i]) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+make_callables(pws_lane *lane)
+{
+    Py_XSETREF(lane->start_response, pws_start_response_new(lane->module));
+    Py_XSETREF(lane->write, pws_write_new(lane->module));
+    return lane->start_response != NULL && lane->write != NULL ? 0 : -1;
+}
+
+/* Those that the environ has. The kept environs have the old ones from now on. */
+static int
+make_values(pws_lane *lane)
 {
     pws_module *module = lane->module;
 
-    pws_environ_memos_forget(lane);
-    Py_XSETREF(lane->start_response, pws_start_response_new(module));
-    Py_XSETREF(lane->write, pws_write_new(module));
+    lane->generation++;
+    lane->memo_count = 0;
     Py_XSETREF(lane->early_hints, pws_early_hints_new(module));
     Py_XSETREF(lane->input, pws_input_new(module));
     Py_XSETREF(lane->socket, pws_client_socket_new(module));
-    if (lane->start_response == NULL || lane->write == NULL ||
-        lane->early_hints == NULL || lane->input == NULL || lane->socket == NULL) {
+    if (lane->early_hints == NULL || lane->input == NULL || lane->socket == NULL) {
         return -1;
     }
-    return lane->model != NULL ? 0 : make_templates(lane);
+    return renew_templates(lane);
+}
+
+static int
+make_objects(pws_lane *lane)
+{
+    return make_callables(lane) < 0 ? -1 : make_values(lane);
 }
 
 /* A thread's ways: see lane.h. */
@@ -131,7 +156,8 @@ new_lane(const pws_lane_config *config, const pws_lane *model, pws_lane_wait wai
         return NULL;
     }
     lane->context = PyContext_CopyCurrent();
-    if (lane->context == NULL || make_objects(lane) < 0) {
+    if (lane->context == NULL || make_objects(lane) < 0 ||
+        (model == NULL && make_templates(lane) < 0)) {
         pws_lane_free(lane);
         return NULL;
     }
@@ -285,17 +311,33 @@ pws_lane_begin(pws_lane *lane, pws_exchange *x)
     return 0;
 }
 
-/* Whether somebody but the lane, its templates and memos holds one of the objects. */
+/* Whether somebody but the lane holds one of them. */
 static bool
-app_kept_one(const pws_lane *lane)
+app_kept_callable(const pws_lane *lane)
 {
-    Py_ssize_t in_templates =
+    return Py_REFCNT(lane->start_response) > 1 || Py_REFCNT(lane->write) > 1;
+}
+
+/* The same, but for its templates and memos. */
+static bool
+app_kept_value(const pws_lane *lane)
+{
+    Py_ssize_t ours =
         1 + (Py_ssize_t)lane->template_count + (Py_ssize_t)lane->memo_count;
 
-    return Py_REFCNT(lane->start_response) > 1 || Py_REFCNT(lane->write) > 1 ||
-           Py_REFCNT(lane->early_hints) > in_templates ||
-           Py_REFCNT(lane->input) > in_templates ||
-           Py_REFCNT(lane->socket) > in_templates;
+    return Py_REFCNT(lane->early_hints) > ours || Py_REFCNT(lane->input) > ours ||
+           Py_REFCNT(lane->socket) > ours;
+}
+
+/* Many apps keep the environ of each request until garbage is collected, in a request
+ * object that is in a cycle (Django's): so this must be cheap. */
+static int
+replace_kept(pws_lane *lane)
+{
+    if (app_kept_callable(lane) && make_callables(lane) < 0) {
+        return -1;
+    }
+    return app_kept_value(lane) ? make_values(lane) : 0;
 }
 
 void
@@ -312,7 +354,7 @@ pws_lane_end(pws_lane *lane)
     }
     Py_CLEAR(lane->status);
     Py_CLEAR(lane->headers);
-    if (!lane->incomplete && app_kept_one(lane) && make_objects(lane) < 0) {
+    if (!lane->incomplete && replace_kept(lane) < 0) {
         PyErr_WriteUnraisable(NULL);
         lane->incomplete = true;
     }

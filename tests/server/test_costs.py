@@ -190,6 +190,23 @@ def test_a_request_takes_no_more_instructions_than_it_did(tmp_path: Path) -> Non
     assert over == {}, f"more than {INSTRUCTIONS}"
 
 
+def test_an_app_that_keeps_what_it_is_handed_costs_little_more(tmp_path: Path) -> None:
+    """Django's does: its request is in a cycle until garbage is collected.
+
+    To make the template of the environs anew, and forget those that lines had before,
+    took 25,000.
+    """
+    kinds: Kinds = {
+        path: lambda server, n, path=path: keep_asking(
+            server, lambda _: b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode(), n
+        )
+        for path in ("keep", "nothing")
+    }
+    taken = counted(tmp_path, total_of, "keeping", kinds)
+
+    assert taken["keep"] - taken["nothing"] < 5_000
+
+
 def test_a_request_takes_no_more_allocations_than_it_did(tmp_path: Path) -> None:
     """Python's own and the server's alike; the app takes some of them."""
     taken = counted(tmp_path, allocations_of, PYTHONMALLOC="malloc")
