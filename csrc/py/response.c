@@ -342,6 +342,7 @@ write_and_flush(pws_lane *lane, PyObject *bytes, bool may_wait)
 static int
 write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool may_wait)
 {
+    pws_engine *e;
     pws_lane *lane;
     int rc;
 
@@ -361,7 +362,11 @@ write_item(PyObject *object, pws_lane_link *link, PyObject *bytes, bool may_wait
         lane->x->patient = false;
     }
     rc = write_and_flush(lane, bytes, may_wait);
+    e = lane->engine;
     pws_lane_leave(lane);
+    if (rc == 0) {
+        pws_lane_drop_released(e); /* a long body is not kept until its end */
+    }
     return rc;
 }
 

@@ -112,6 +112,32 @@ def many(pipe, write):
         yield b"%04d" % number * 256
 
 
+class Piece(bytes):
+    """One that says how many there are."""
+
+    alive = most = 0
+
+    def __new__(cls, text):
+        Piece.alive += 1
+        Piece.most = max(Piece.most, Piece.alive)
+        return super().__new__(cls, text)
+
+    def __del__(self):
+        Piece.alive -= 1
+
+
+def endless(pipe, write):
+    for _ in range(1000):
+        yield Piece(b"x" * 65536)
+    yield b"%d" % Piece.most
+
+
+def endless_in_write(pipe, write):
+    for _ in range(1000):
+        write(Piece(b"x" * 65536))
+    yield b"%d" % Piece.most
+
+
 def pauses(pipe, write):
     """More than any socket takes, and then nothing for a long time."""
     for _ in range(160):
@@ -155,6 +181,8 @@ MAKERS = (
     fails_beside,
     lasts,
     many,
+    endless,
+    endless_in_write,
     pauses,
     pauses_in_write,
     pauses_at_its_end,

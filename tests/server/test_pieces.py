@@ -99,6 +99,18 @@ def test_pieces_arrive_in_a_call_that_lasts(serve, short_path):
 
 
 @pytest.mark.contract
+@pytest.mark.parametrize("path", ["/endless", "/endless_in_write"])
+def test_pieces_that_were_sent_are_not_kept(serve, path):
+    """Only what the client has not taken yet is: 256 KiB, and some."""
+    with serve("pieces", response_spool_limit=0) as server:
+        with server.connect() as client:
+            ask(client, path)
+            most = client.response().body.rpartition(b"x")[2]
+
+    assert int(most) < 100
+
+
+@pytest.mark.contract
 @pytest.mark.parametrize("spool", [0, 1 << 30])
 @pytest.mark.parametrize("path", ["/pauses", "/pauses_in_write", "/pauses_at_its_end"])
 def test_what_a_slow_client_has_not_taken_comes_while_the_app_pauses(
