@@ -29,11 +29,19 @@ def listen_for_children(hub: Any) -> None:
     """Hear of a child that ends before gevent watches it, too.
 
     gevent begins to listen with its first watcher, thus after the first fork:
-    `os.waitpid` would not return if the child has ended by then.
+    `os.waitpid` would not return if the child has ended by then. Where nobody forks it
+    does not listen: it would take the status of children that others wait for, such as
+    multiprocessing, or a library in a thread of its own.
     """
-    watches = not gevent.config.disable_watch_children
-    if watches and signal.getsignal(signal.SIGCHLD) != signal.SIG_IGN:
-        hub.loop.install_sigchld()
+    pid = os.getpid()
+
+    def listen() -> None:
+        ours = os.getpid() == pid and gevent.get_hub() is hub
+        if ours and signal.getsignal(signal.SIGCHLD) != signal.SIG_IGN:
+            hub.loop.install_sigchld()
+
+    if not gevent.config.disable_watch_children:
+        os.register_at_fork(before=listen)
 
 
 def serve(engine: _core.Server, app: Any, life: Life) -> None:

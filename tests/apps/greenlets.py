@@ -2,6 +2,7 @@
 
 import contextvars
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -362,6 +363,15 @@ def swift(environ):
     ended = (os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     os.register_at_fork(after_in_parent=lambda: os.waitid(*ended))
     yield from fork(environ)
+
+
+def process(environ):
+    """A child that gevent does not watch."""
+    child = multiprocessing.get_context("spawn").Process(target=os._exit, args=(7,))
+    child.start()
+    while child.is_alive():
+        time.sleep(0.01)
+    yield str(child.exitcode).encode()
 
 
 def beget(environ):

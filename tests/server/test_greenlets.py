@@ -525,6 +525,11 @@ def test_a_child_that_ends_at_once_is_waited_for(start):
         assert server.get("/swift").body == b"7"
 
 
+def test_a_child_of_multiprocessing_is_left_to_it(start):
+    with start() as server:
+        assert server.get("/process").body == b"7"
+
+
 def test_a_child_that_comes_back_is_ended(start):
     with start() as server, server.connect() as other, server.connect() as client:
         ask(other, "/sleep?1")
