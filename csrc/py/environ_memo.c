@@ -9,7 +9,7 @@ drop(pws_environ_memo *memo)
         }
         memo->lane = NULL;
         memo->id = 0;
-        Py_CLEAR(memo->environ); /* somebody else has what is in it, too: none ends */
+        Py_CLEAR(memo->environ); /* what ends with it runs no code of the app's */
     }
 }
 
@@ -21,7 +21,7 @@ pws_environ_memo_keep(pws_lane *lane, const pws_request *req, PyObject *env)
     pws_environ_memo made = {.id = req->lines_id,
                              .environ = copy,
                              .lane = lane,
-                             .generation = lane->generation,
+                             .input = lane->input,
                              .https = req->https};
 
     if (copy != NULL) {

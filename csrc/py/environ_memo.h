@@ -21,8 +21,8 @@ typedef struct {
     uint64_t id; /* of the lines of a head; 0: none */
     PyObject *environ;
     PyObject *target, *path, *query; /* of it; borrowed from it */
-    pws_lane *lane;                  /* whose objects are in it */
-    uint64_t generation;             /* of these */
+    PyObject *input;                 /* likewise; says which objects of the lane's */
+    pws_lane *lane;                  /* that it was made in */
     bool https;
 } pws_environ_memo;
 
@@ -68,7 +68,7 @@ pws_environ_memo_find(const pws_environ_memos *memos, const pws_request *req)
 static inline bool
 pws_environ_memo_is_of(const pws_environ_memo *memo, const pws_lane *lane)
 {
-    return memo->lane == lane && memo->generation == lane->generation;
+    return memo->input == lane->input;
 }
 
 /* What the environ has of the request's target. */

@@ -42,7 +42,7 @@ make_templates(pws_lane *lane)
         if (l->index != next) {
             continue;
         }
-        Py_XSETREF(lane->templates[next], pws_environ_template(lane, l));
+        lane->templates[next] = pws_environ_template(lane, l);
         if (lane->templates[next] == NULL) {
             return -1;
         }
@@ -78,10 +78,9 @@ make_values(pws_lane *lane)
 {
     pws_module *module = lane->module;
 
-    lane->generation++;
-    lane->memo_count = 0;
-    Py_XSETREF(lane->early_hints, pws_early_hints_new(module));
     Py_XSETREF(lane->input, pws_input_new(module));
+    lane->memo_count = 0; /* no environ has this one */
+    Py_XSETREF(lane->early_hints, pws_early_hints_new(module));
     Py_XSETREF(lane->socket, pws_client_socket_new(module));
     if (lane->early_hints == NULL || lane->input == NULL || lane->socket == NULL) {
         return -1;

@@ -107,9 +107,8 @@ struct pws_lane {
     unsigned template_count;
     /* Handed to the app. */
     PyObject *start_response, *write, *early_hints, *input, *socket;
-    uint64_t generation; /* of the last three: they were replaced so often */
-    bool incomplete;     /* an object could not be replaced: try again */
-    PyObject *context;   /* contextvars of the start; each request runs in a copy */
+    bool incomplete;   /* an object could not be replaced: try again */
+    PyObject *context; /* contextvars of the start; each request runs in a copy */
     /* Threads of the app, or its greenlets, may share a request: one at a time is
      * inside an object of it. */
     _Atomic uintptr_t busy;   /* who is inside; 0: nobody; 1: its end keeps them out */
