@@ -126,13 +126,13 @@ class Piece(bytes):
         Piece.alive -= 1
 
 
-def endless(pipe, write):
+def long(pipe, write):
     for _ in range(1000):
         yield Piece(b"x" * 65536)
     yield b"%d" % Piece.most
 
 
-def endless_in_write(pipe, write):
+def long_in_write(pipe, write):
     for _ in range(1000):
         write(Piece(b"x" * 65536))
     yield b"%d" % Piece.most
@@ -181,8 +181,8 @@ MAKERS = (
     fails_beside,
     lasts,
     many,
-    endless,
-    endless_in_write,
+    long,
+    long_in_write,
     pauses,
     pauses_in_write,
     pauses_at_its_end,

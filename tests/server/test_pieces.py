@@ -99,7 +99,7 @@ def test_pieces_arrive_in_a_call_that_lasts(serve, short_path):
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("path", ["/endless", "/endless_in_write"])
+@pytest.mark.parametrize("path", ["/long", "/long_in_write"])
 def test_pieces_that_were_sent_are_not_kept(serve, path):
     """Only what the client has not taken yet is: 256 KiB, and some."""
     with serve("pieces", response_spool_limit=0) as server:
